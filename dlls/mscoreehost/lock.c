@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Copyright (C) 2026 the mscoreehost authors
+ *
+ * Waiting for a lock.
+ */
+
+#include "lock.h"
+
+static BOOLEAN (WINAPI *dll_shutdown_in_progress)(void);
+
+/* An export of ntdll, on Windows since XP and in Wine; looked up because the import would tie the DLL to ntdll. */
+void lock_init(void)
+{
+    FARPROC proc = GetProcAddress(GetModuleHandleW(L"ntdll.dll"), "RtlDllShutdownInProgress");
+
+    __atomic_store_n(&dll_shutdown_in_progress, (BOOLEAN (WINAPI *)(void))(void *)proc, __ATOMIC_RELEASE);
+}
+
+bool process_is_ending(void)
+{
+    BOOLEAN (WINAPI *in_progress)(void) = __atomic_load_n(&dll_shutdown_in_progress, __ATOMIC_ACQUIRE);
+
+    return in_progress && in_progress();
+}
+
+bool lock_wait(struct lock *lock)
+{
+    unsigned int turn;
+
+    for (turn = 0;; turn++)
+    {
+        if (!lock->held && !InterlockedExchange(&lock->held, 1)) return true;
+        if (turn < 64)
+        {
+            YieldProcessor();
+            continue;
+        }
+        if (process_is_ending()) return false;
+        /* SwitchToThread alone would starve an owner of lower priority. */
+        if (turn & 31) SwitchToThread();
+        else Sleep(1);
+    }
+}
