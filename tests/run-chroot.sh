@@ -1,0 +1,51 @@
+#!/bin/sh
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# Copyright (C) 2026 the mscoreehost authors
+#
+# Runs a command in a Debian tree of its own: the way to a 32-bit Wine where the system's cannot have one.
+#
+#   run-chroot.sh TREE COMMAND [ARGUMENT...]
+#
+# The mounts are in a name space of their own, so they are gone with the last process in it, whatever happens here.
+# srcdir and builddir show up in the tree under their own names.
+
+tree=$1
+shift
+
+if [ "$(id -u)" != 0 ]; then
+    exec sudo -n env RUN_CHROOT_USER="$(id -u):$(id -g)" srcdir="$srcdir" builddir="$builddir" \
+            WINEPREFIX="$WINEPREFIX" WINEDEBUG="$WINEDEBUG" WINEDLLOVERRIDES="$WINEDLLOVERRIDES" WINEPATH="$WINEPATH" \
+            CMOCKA_MESSAGE_OUTPUT="$CMOCKA_MESSAGE_OUTPUT" "$0" "$tree" "$@"
+fi
+
+if [ -z "$RUN_CHROOT_INSIDE" ]; then
+    export RUN_CHROOT_INSIDE=1
+    # In a chroot that is no mount point nothing can be made private.
+    propagation=private
+    unshare --mount --propagation private true 2>/dev/null || propagation=unchanged
+    exec unshare --mount --propagation $propagation "$0" "$tree" "$@"
+fi
+
+mounts=
+finish()
+{
+    for dir in $mounts; do umount -l "$dir"; done
+}
+trap finish EXIT
+trap 'exit 99' HUP INT TERM
+
+mount -t proc proc "$tree/proc" || exit 99
+mounts=$tree/proc
+for dir in "$srcdir" "$builddir"; do
+    if [ -n "$dir" ]; then
+        mkdir -p "$tree$dir" && mount --bind "$dir" "$tree$dir" || exit 99
+        mounts="$tree$dir $mounts"
+    fi
+done
+
+dir=$(pwd)
+[ -d "$tree$dir" ] || dir=/
+PATH=/usr/lib/wine:/usr/bin:/bin HOME=/tmp
+export PATH HOME
+chroot --userspec="${RUN_CHROOT_USER:-0:0}" "$tree" /bin/sh -c 'cd "$1" && shift && exec "$@"' sh "$dir" "$@"
