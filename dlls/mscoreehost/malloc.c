@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Copyright (C) 2026 the mscoreehost authors
+ *
+ * IHostMalloc: COM around a heap, and what the heap takes charged to the ledger.
+ */
+
+#include "mscoreehost_private.h"
+
+struct host_malloc
+{
+    IHostMalloc IHostMalloc_iface;
+    IMscoreeHostMalloc IMscoreeHostMalloc_iface;
+    LONG refcount;
+    struct heap *heap;
+    struct ledger *ledger;          /* one reference: the malloc outlives its manager */
+    struct heap_owner owner;
+    struct ledger_holder holder;
+};
+
+static struct host_malloc *impl_from_IHostMalloc(IHostMalloc *iface)
+{
+    return CONTAINING_RECORD(iface, struct host_malloc, IHostMalloc_iface);
+}
+
+static struct host_malloc *impl_from_IMscoreeHostMalloc(IMscoreeHostMalloc *iface)
+{
+    return CONTAINING_RECORD(iface, struct host_malloc, IMscoreeHostMalloc_iface);
+}
+
+static HRESULT STDMETHODCALLTYPE host_malloc_QueryInterface(IHostMalloc *iface, REFIID iid, void **out)
+{
+    struct host_malloc *malloc = impl_from_IHostMalloc(iface);
+
+    if (!out) return E_POINTER;
+    *out = NULL;
+    if (IsEqualIID(iid, &IID_IHostMalloc) || IsEqualIID(iid, &IID_IUnknown))
+        *out = &malloc->IHostMalloc_iface;
+    else if (IsEqualIID(iid, &IID_IMscoreeHostMalloc))
+        *out = &malloc->IMscoreeHostMalloc_iface;
+    else
+        return E_NOINTERFACE;
+    IHostMalloc_AddRef(iface);
+    return S_OK;
+}
+
+static ULONG STDMETHODCALLTYPE host_malloc_AddRef(IHostMalloc *iface)
+{
+    return InterlockedIncrement(&impl_from_IHostMalloc(iface)->refcount);
+}
+
+static ULONG STDMETHODCALLTYPE host_malloc_Release(IHostMalloc *iface)
+{
+    struct host_malloc *malloc = impl_from_IHostMalloc(iface);
+    ULONG refcount = InterlockedDecrement(&malloc->refcount);
+
+    if (!refcount)
+    {
+        ledger_remove_holder(malloc->ledger, &malloc->holder);
+        heap_destroy(malloc->heap);
+        ledger_release(malloc->ledger);
+        HeapFree(GetProcessHeap(), 0, malloc);
+    }
+    return refcount;
+}
+
+static HRESULT STDMETHODCALLTYPE host_malloc_Alloc(IHostMalloc *iface, SIZE_T size, EMemoryCriticalLevel level,
+        void **mem)
+{
+    struct host_malloc *malloc = impl_from_IHostMalloc(iface);
+
+    if (!mem) return E_POINTER;
+    return (*mem = heap_alloc(malloc->heap, size, level_index(level))) ? S_OK : E_OUTOFMEMORY;
+}
+
+static HRESULT STDMETHODCALLTYPE host_malloc_DebugAlloc(IHostMalloc *iface, SIZE_T size, EMemoryCriticalLevel level,
+        char *file, int line, void **mem)
+{
+    struct host_malloc *malloc = impl_from_IHostMalloc(iface);
+
+    if (!mem) return E_POINTER;
+    return (*mem = heap_alloc_debug(malloc->heap, size, level_index(level), file, line)) ? S_OK : E_OUTOFMEMORY;
+}
+
+static HRESULT STDMETHODCALLTYPE host_malloc_Free(IHostMalloc *iface, void *mem)
+{
+    struct host_malloc *malloc = impl_from_IHostMalloc(iface);
+
+    if (heap_free(malloc->heap, mem)) return S_OK;
+    /* The runtime forwards NULL here and passes the result on. */
+    if (!mem) return S_OK;
+    ledger_note_invalid_free(malloc->ledger);
+    return HOST_E_INVALIDOPERATION;
+}
+
+static const struct IHostMallocVtbl host_malloc_vtbl =
+{
+    host_malloc_QueryInterface,
+    host_malloc_AddRef,
+    host_malloc_Release,
+    host_malloc_Alloc,
+    host_malloc_DebugAlloc,
+    host_malloc_Free,
+};
+
+static HRESULT STDMETHODCALLTYPE mscoree_host_malloc_QueryInterface(IMscoreeHostMalloc *iface, REFIID iid, void **out)
+{
+    return IHostMalloc_QueryInterface(&impl_from_IMscoreeHostMalloc(iface)->IHostMalloc_iface, iid, out);
+}
+
+static ULONG STDMETHODCALLTYPE mscoree_host_malloc_AddRef(IMscoreeHostMalloc *iface)
+{
+    return IHostMalloc_AddRef(&impl_from_IMscoreeHostMalloc(iface)->IHostMalloc_iface);
+}
+
+static ULONG STDMETHODCALLTYPE mscoree_host_malloc_Release(IMscoreeHostMalloc *iface)
+{
+    return IHostMalloc_Release(&impl_from_IMscoreeHostMalloc(iface)->IHostMalloc_iface);
+}
+
+static HRESULT STDMETHODCALLTYPE mscoree_host_malloc_AllocZeroed(IMscoreeHostMalloc *iface, SIZE_T size,
+        EMemoryCriticalLevel level, void **mem)
+{
+    struct host_malloc *malloc = impl_from_IMscoreeHostMalloc(iface);
+
+    if (!mem) return E_POINTER;
+    return (*mem = heap_alloc_zeroed(malloc->heap, size, level_index(level))) ? S_OK : E_OUTOFMEMORY;
+}
+
+static HRESULT STDMETHODCALLTYPE mscoree_host_malloc_ReAlloc(IMscoreeHostMalloc *iface, void *old, SIZE_T size,
+        EMemoryCriticalLevel level, void **mem)
+{
+    struct host_malloc *malloc = impl_from_IMscoreeHostMalloc(iface);
+    size_t old_size;
+
+    if (!mem) return E_POINTER;
+    *mem = NULL;
+    if (!old) return IHostMalloc_Alloc(&malloc->IHostMalloc_iface, size, level, mem);
+    if (!heap_size(malloc->heap, old, &old_size))
+    {
+        ledger_note_invalid_free(malloc->ledger);
+        return HOST_E_INVALIDOPERATION;
+    }
+    return (*mem = heap_realloc(malloc->heap, old, size, level_index(level))) ? S_OK : E_OUTOFMEMORY;
+}
+
+static HRESULT STDMETHODCALLTYPE mscoree_host_malloc_GetSize(IMscoreeHostMalloc *iface, void *mem, SIZE_T *out)
+{
+    struct host_malloc *malloc = impl_from_IMscoreeHostMalloc(iface);
+    size_t size;
+
+    if (!out) return E_POINTER;
+    *out = 0;
+    if (!heap_size(malloc->heap, mem, &size)) return HOST_E_INVALIDOPERATION;
+    *out = size;
+    return S_OK;
+}
+
+struct block_list
+{
+    HOST_MALLOC_BLOCK *blocks;
+    size_t room;
+    size_t count;
+};
+
+static bool list_block(void *context, const struct heap_block *block)
+{
+    struct block_list *list = context;
+
+    if (list->count++ < list->room)
+        list->blocks[list->count - 1] = (HOST_MALLOC_BLOCK) { block->mem, block->size, block->file, block->line,
+                block->thread, block->level };
+    return true;
+}
+
+static HRESULT STDMETHODCALLTYPE mscoree_host_malloc_GetBlocks(IMscoreeHostMalloc *iface, SIZE_T room,
+        HOST_MALLOC_BLOCK *blocks, SIZE_T *count)
+{
+    struct host_malloc *malloc = impl_from_IMscoreeHostMalloc(iface);
+    struct block_list list = { blocks, room, 0 };
+
+    if (!count) return E_POINTER;
+    *count = 0;
+    if (!blocks && room) return E_POINTER;
+    heap_walk(malloc->heap, list_block, &list);
+    *count = list.count;
+    return S_OK;
+}
+
+static const struct IMscoreeHostMallocVtbl mscoree_host_malloc_vtbl =
+{
+    mscoree_host_malloc_QueryInterface,
+    mscoree_host_malloc_AddRef,
+    mscoree_host_malloc_Release,
+    mscoree_host_malloc_AllocZeroed,
+    mscoree_host_malloc_ReAlloc,
+    mscoree_host_malloc_GetSize,
+    mscoree_host_malloc_GetBlocks,
+};
+
+static bool host_malloc_charge(struct heap_owner *owner, size_t bytes, unsigned int level)
+{
+    return ledger_charge(CONTAINING_RECORD(owner, struct host_malloc, owner)->ledger, LEDGER_HEAP, bytes, level);
+}
+
+static void host_malloc_credit(struct heap_owner *owner, size_t bytes)
+{
+    ledger_credit(CONTAINING_RECORD(owner, struct host_malloc, owner)->ledger, LEDGER_HEAP, bytes);
+}
+
+/* The out argument is the address of the runtime's own global pointer: what is stored there is live at once, so it
+ * is written last. */
+HRESULT host_malloc_create(struct ledger *ledger, unsigned int flags, IHostMalloc **out)
+{
+    struct host_malloc *malloc;
+
+    *out = NULL;
+    if (!(malloc = HeapAlloc(GetProcessHeap(), HEAP_ZERO_MEMORY, sizeof(*malloc)))) return E_OUTOFMEMORY;
+    malloc->IHostMalloc_iface.lpVtbl = &host_malloc_vtbl;
+    malloc->IMscoreeHostMalloc_iface.lpVtbl = &mscoree_host_malloc_vtbl;
+    malloc->refcount = 1;
+    malloc->ledger = ledger;
+    malloc->owner.charge = host_malloc_charge;
+    malloc->owner.credit = host_malloc_credit;
+    if (!(malloc->heap = heap_create(flags, &malloc->owner)))
+    {
+        HeapFree(GetProcessHeap(), 0, malloc);
+        return E_OUTOFMEMORY;
+    }
+    ledger_addref(ledger);
+    malloc->holder.heap = malloc->heap;
+    ledger_add_holder(ledger, &malloc->holder);
+    *out = &malloc->IHostMalloc_iface;
+    return S_OK;
+}
