@@ -123,12 +123,7 @@ bool ledger_charge(struct ledger *ledger, enum ledger_account account, size_t by
     if (level < eProcessCritical && !ledger->started) InterlockedExchange(&ledger->started, TRUE);
 
     if (!try_charge(ledger, bytes, level) && !(ledger_reclaim(ledger) && try_charge(ledger, bytes, level)))
-    {
-        __atomic_fetch_add(&ledger->refused[level], 1, __ATOMIC_RELAXED);
-        if (level < eProcessCritical) InterlockedExchange(&ledger->refused_lately, TRUE);
-        sound_alarm(ledger);
         return false;
-    }
     gauge_add(&ledger->accounts[account], bytes);
     return true;
 }
@@ -137,6 +132,17 @@ void ledger_credit(struct ledger *ledger, enum ledger_account account, size_t by
 {
     gauge_sub(&ledger->accounts[account], bytes);
     gauge_sub(&ledger->committed, bytes);
+}
+
+/* What could never fit is no sign of pressure. */
+void ledger_note_refused(struct ledger *ledger, size_t bytes, unsigned int level)
+{
+    size_t ceiling = load_size(&ledger->ceiling[eTaskCritical]);
+
+    __atomic_fetch_add(&ledger->refused[level], 1, __ATOMIC_RELAXED);
+    if (level == eProcessCritical || ceiling == SIZE_MAX || bytes > ceiling) return;
+    InterlockedExchange(&ledger->refused_lately, TRUE);
+    sound_alarm(ledger);
 }
 
 void ledger_add_region(struct ledger *ledger, size_t bytes)

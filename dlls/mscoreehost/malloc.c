@@ -28,6 +28,14 @@ static struct host_malloc *impl_from_IMscoreeHostMalloc(IMscoreeHostMalloc *ifac
     return CONTAINING_RECORD(iface, struct host_malloc, IMscoreeHostMalloc_iface);
 }
 
+/* What the heap gave, as the runtime wants to hear it. */
+static HRESULT answer(struct host_malloc *malloc, void *given, size_t size, unsigned int level, void **mem)
+{
+    if ((*mem = given)) return S_OK;
+    ledger_note_refused(malloc->ledger, size, level);
+    return E_OUTOFMEMORY;
+}
+
 static HRESULT STDMETHODCALLTYPE host_malloc_QueryInterface(IHostMalloc *iface, REFIID iid, void **out)
 {
     struct host_malloc *malloc = impl_from_IHostMalloc(iface);
@@ -70,7 +78,7 @@ static HRESULT STDMETHODCALLTYPE host_malloc_Alloc(IHostMalloc *iface, SIZE_T si
     struct host_malloc *malloc = impl_from_IHostMalloc(iface);
 
     if (!mem) return E_POINTER;
-    return (*mem = heap_alloc(malloc->heap, size, level_index(level))) ? S_OK : E_OUTOFMEMORY;
+    return answer(malloc, heap_alloc(malloc->heap, size, level_index(level)), size, level_index(level), mem);
 }
 
 static HRESULT STDMETHODCALLTYPE host_malloc_DebugAlloc(IHostMalloc *iface, SIZE_T size, EMemoryCriticalLevel level,
@@ -79,7 +87,8 @@ static HRESULT STDMETHODCALLTYPE host_malloc_DebugAlloc(IHostMalloc *iface, SIZE
     struct host_malloc *malloc = impl_from_IHostMalloc(iface);
 
     if (!mem) return E_POINTER;
-    return (*mem = heap_alloc_debug(malloc->heap, size, level_index(level), file, line)) ? S_OK : E_OUTOFMEMORY;
+    return answer(malloc, heap_alloc_debug(malloc->heap, size, level_index(level), file, line), size,
+            level_index(level), mem);
 }
 
 static HRESULT STDMETHODCALLTYPE host_malloc_Free(IHostMalloc *iface, void *mem)
@@ -124,7 +133,7 @@ static HRESULT STDMETHODCALLTYPE mscoree_host_malloc_AllocZeroed(IMscoreeHostMal
     struct host_malloc *malloc = impl_from_IMscoreeHostMalloc(iface);
 
     if (!mem) return E_POINTER;
-    return (*mem = heap_alloc_zeroed(malloc->heap, size, level_index(level))) ? S_OK : E_OUTOFMEMORY;
+    return answer(malloc, heap_alloc_zeroed(malloc->heap, size, level_index(level)), size, level_index(level), mem);
 }
 
 static HRESULT STDMETHODCALLTYPE mscoree_host_malloc_ReAlloc(IMscoreeHostMalloc *iface, void *old, SIZE_T size,
@@ -141,7 +150,7 @@ static HRESULT STDMETHODCALLTYPE mscoree_host_malloc_ReAlloc(IMscoreeHostMalloc 
         ledger_note_invalid_free(malloc->ledger);
         return HOST_E_INVALIDOPERATION;
     }
-    return (*mem = heap_realloc(malloc->heap, old, size, level_index(level))) ? S_OK : E_OUTOFMEMORY;
+    return answer(malloc, heap_realloc(malloc->heap, old, size, level_index(level)), size, level_index(level), mem);
 }
 
 static HRESULT STDMETHODCALLTYPE mscoree_host_malloc_GetSize(IMscoreeHostMalloc *iface, void *mem, SIZE_T *out)

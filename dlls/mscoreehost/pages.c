@@ -274,6 +274,7 @@ HRESULT pages_alloc(struct pages *pages, void *address, size_t size, DWORD type,
     lock_release(&pages->lock);
 
     if (SUCCEEDED(hr)) SetLastError(error);
+    else if (hr == E_OUTOFMEMORY) ledger_note_refused(pages->ledger, size, level);
     return hr;
 }
 
