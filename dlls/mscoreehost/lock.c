@@ -24,21 +24,24 @@ bool process_is_ending(void)
     return in_progress && in_progress();
 }
 
+#define SPINS 100   /* the time of a short stay inside */
+#define YIELDS 64   /* of 0.3 us each, for every sleep */
+
 bool lock_wait(struct lock *lock)
 {
     unsigned int turn;
 
-    for (turn = 0;; turn++)
+    for (turn = 1;; turn++)
     {
         if (!lock->held && !InterlockedExchange(&lock->held, 1)) return true;
-        if (turn < 64)
+        if (turn < SPINS)
         {
             YieldProcessor();
             continue;
         }
         if (process_is_ending()) return false;
         /* SwitchToThread alone would starve an owner of lower priority. */
-        if (turn & 31) SwitchToThread();
+        if (turn % YIELDS) SwitchToThread();
         else Sleep(1);
     }
 }
