@@ -8,9 +8,11 @@
 #   run-chroot.sh TREE COMMAND [ARGUMENT...]
 #
 # The mounts are in a name space of their own, so they are gone with the last process in it, whatever happens here.
-# srcdir and builddir show up in the tree under their own names.
+# The folders that srcdir and builddir name show up in the tree under their own names.
 
 tree=$1
+srcdir=${srcdir-}
+builddir=${builddir-}
 shift
 
 if [ "$(id -u)" != 0 ]; then
@@ -19,17 +21,24 @@ if [ "$(id -u)" != 0 ]; then
             CMOCKA_MESSAGE_OUTPUT="$CMOCKA_MESSAGE_OUTPUT" "$0" "$tree" "$@"
 fi
 
-if [ -z "$RUN_CHROOT_INSIDE" ]; then
-    export RUN_CHROOT_INSIDE=1
-    # In a chroot that is no mount point nothing can be made private.
-    propagation=private
-    unshare --mount --propagation private true 2>/dev/null || propagation=unchanged
-    exec unshare --mount --propagation $propagation "$0" "$tree" "$@"
+if [ -z "$RUN_CHROOT_MOUNTS" ]; then
+    # In a chroot that is no mount point nothing can be made private; what is mounted then shows up outside.
+    RUN_CHROOT_MOUNTS=private
+    unshare --mount --propagation private true 2>/dev/null || RUN_CHROOT_MOUNTS=unchanged
+    export RUN_CHROOT_MOUNTS
+    exec unshare --mount --propagation "$RUN_CHROOT_MOUNTS" "$0" "$tree" "$@"
 fi
+
+inside()
+{
+    chroot --userspec="${RUN_CHROOT_USER:-0:0}" "$tree" /usr/bin/env HOME=/tmp PATH=/usr/lib/wine:/usr/bin:/bin "$@"
+}
 
 mounts=
 finish()
 {
+    [ "$RUN_CHROOT_MOUNTS" = private ] && return
+    inside wineserver -w
     for dir in $mounts; do umount -l "$dir"; done
 }
 trap finish EXIT
@@ -44,8 +53,8 @@ for dir in "$srcdir" "$builddir"; do
     fi
 done
 
+# The mounts must stay as long as a wineserver does, which opens files on behalf of the programs of later calls too.
 dir=$(pwd)
 [ -d "$tree$dir" ] || dir=/
-PATH=/usr/lib/wine:/usr/bin:/bin HOME=/tmp
-export PATH HOME
-chroot --userspec="${RUN_CHROOT_USER:-0:0}" "$tree" /bin/sh -c 'cd "$1" && shift && exec "$@"' sh "$dir" "$@"
+# shellcheck disable=SC2016 # for the shell inside
+inside sh -c 'cd "$1" && shift && exec "$@"' sh "$dir" "$@"

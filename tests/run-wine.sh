@@ -18,7 +18,7 @@ dlls=$builddir/dlls/mscoreehost
 WINEPREFIX=${WINEPREFIX:-$builddir/wineprefix}
 WINEDEBUG=${WINEDEBUG:--all}
 WINEDLLOVERRIDES=${WINEDLLOVERRIDES:-mscoree,mshtml=;winedbg.exe=d}
-WINEPATH=$(printf 'Z:%s' "$dlls" | tr / '\\')
+WINEPATH=Z:$(printf '%s' "$dlls" | tr / '\134')
 CMOCKA_MESSAGE_OUTPUT=${CMOCKA_MESSAGE_OUTPUT:-TAP}
 export WINEPREFIX WINEDEBUG WINEDLLOVERRIDES WINEPATH CMOCKA_MESSAGE_OUTPUT
 
@@ -48,8 +48,8 @@ trap 'exit 99' HUP INT TERM
 timeout -k 10 "${RUN_TIMEOUT:-300}" ${WINE:-wine} "$@" </dev/null >"$out"
 status=$?
 tr -d '\r' <"$out" | sed 's/^not ok \([0-9]*\) # SKIP/ok \1 # SKIP/'
-if [ $status -ge 124 ]; then
-    echo "# ended by a signal, or after ${RUN_TIMEOUT:-300} seconds: status $status"
+if [ $status = 124 ] || [ $status = 137 ]; then
+    echo "# no end within ${RUN_TIMEOUT:-300} seconds"
     ${WINESERVER:-wineserver} -k >/dev/null 2>&1
 fi
 exit $status
