@@ -19,7 +19,8 @@ done
 if command -v clang >/dev/null; then
     echo "clang --analyze"
     for file in $files; do
-        clang --target="$host_cpu-w64-windows-gnu" "$@" --analyze --analyzer-output text -o /dev/null "$file" 2>>$out
+        clang --target="$host_cpu-w64-windows-gnu" "$@" --analyze --analyzer-output text \
+                -o /dev/null "$file" 2>>$out
     done
 fi
 

@@ -3,8 +3,8 @@
 #
 # Copyright (C) 2026 the mscoreehost authors
 #
-# The package as a stranger meets it: installed into a folder, found through pkg-config, used by a C program (the
-# README's, word for word) and a C++ program that see nothing else of this tree.
+# The package as a stranger meets it: installed into a folder, found through pkg-config, used by a C program
+# (the README's, word for word) and a C++ program that see nothing else of this tree.
 
 [ -n "${srcdir-}" ] && [ -n "${builddir-}" ] && [ -n "${prefix-}" ] || exit 99       # make check sets them
 stage=$builddir/stage
@@ -32,8 +32,9 @@ package()
 
 rm -rf "$stage"
 $MAKE -C "$builddir" install DESTDIR="$stage" >&2 &&
-    (cd "$stage$prefix" && ls bin/mscoreehost.dll bin/mscoreehost.manifest bin/memreplay.exe lib/libmscoreehost.dll.a \
-            lib/pkgconfig/mscoreehost.pc include/mscoreehost.h include/mscoreehost.idl) >&2
+    (cd "$stage$prefix" && ls bin/mscoreehost.dll bin/mscoreehost.manifest bin/memreplay.exe \
+            lib/libmscoreehost.dll.a lib/pkgconfig/mscoreehost.pc include/mscoreehost.h \
+            include/mscoreehost.idl) >&2
 report $? install
 
 cd "$stage" || exit 99
@@ -68,7 +69,8 @@ int main()
 }
 EOF
 # shellcheck disable=SC2046,SC2086
-$CXX -Wall -Wextra -Werror -static -o "$bin/examplecpp.exe" example.cpp $(package --cflags --libs) >&2
+$CXX -Wall -Wextra -Werror -static-libgcc -static-libstdc++ -o "$bin/examplecpp.exe" example.cpp \
+        $(package --cflags --libs) >&2
 report $? cpp_compiles
 out=$("$srcdir/tests/run-wine.sh" "$bin/examplecpp.exe")
 echo "# $out"

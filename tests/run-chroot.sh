@@ -7,8 +7,8 @@
 #
 #   run-chroot.sh TREE COMMAND [ARGUMENT...]
 #
-# The mounts are in a name space of their own, so they are gone with the last process in it, whatever happens here.
-# The folders that srcdir and builddir name show up in the tree under their own names.
+# The mounts are in a name space of their own, so they are gone with the last process in it, whatever happens
+# here. The folders that srcdir and builddir name show up in the tree under their own names.
 
 tree=$1
 srcdir=${srcdir-}
@@ -17,8 +17,8 @@ shift
 
 if [ "$(id -u)" != 0 ]; then
     exec sudo -n env RUN_CHROOT_USER="$(id -u):$(id -g)" srcdir="$srcdir" builddir="$builddir" \
-            WINEPREFIX="$WINEPREFIX" WINEDEBUG="$WINEDEBUG" WINEDLLOVERRIDES="$WINEDLLOVERRIDES" WINEPATH="$WINEPATH" \
-            CMOCKA_MESSAGE_OUTPUT="$CMOCKA_MESSAGE_OUTPUT" "$0" "$tree" "$@"
+            WINEPREFIX="$WINEPREFIX" WINEDEBUG="$WINEDEBUG" WINEDLLOVERRIDES="$WINEDLLOVERRIDES" \
+            WINEPATH="$WINEPATH" CMOCKA_MESSAGE_OUTPUT="$CMOCKA_MESSAGE_OUTPUT" "$0" "$tree" "$@"
 fi
 
 if [ -z "$RUN_CHROOT_MOUNTS" ]; then
@@ -31,7 +31,8 @@ fi
 
 inside()
 {
-    chroot --userspec="${RUN_CHROOT_USER:-0:0}" "$tree" /usr/bin/env HOME=/tmp PATH=/usr/lib/wine:/usr/bin:/bin "$@"
+    chroot --userspec="${RUN_CHROOT_USER:-0:0}" "$tree" \
+            /usr/bin/env HOME=/tmp PATH=/usr/lib/wine:/usr/bin:/bin "$@"
 }
 
 mounts=
@@ -53,7 +54,7 @@ for dir in "$srcdir" "$builddir"; do
     fi
 done
 
-# The mounts must stay as long as a wineserver does, which opens files on behalf of the programs of later calls too.
+# The mounts must stay as long as a wineserver does, which opens files for the programs of later calls too.
 dir=$(pwd)
 [ -d "$tree$dir" ] || dir=/
 # shellcheck disable=SC2016 # for the shell inside

@@ -3,7 +3,7 @@
 #
 # Copyright (C) 2026 the mscoreehost authors
 #
-# Runs one program under Wine, as a test: quietly, with an end in sight, and with output that Unix tools understand.
+# Runs one program under Wine, as a test: quietly, with an end in sight, with output for Unix tools.
 #
 #   run-wine.sh PROGRAM [ARGUMENT...]
 #   run-wine.sh --prefix      makes the Wine prefix, once and for all

@@ -3,12 +3,13 @@
 #
 # Copyright (C) 2026 the mscoreehost authors
 #
-# The gate of make syntax-check, run in the source folder: no tabs, no trailing blanks, no // comments, no line over
-# 110 columns. A helpstring of the IDL may be longer: it cannot be split.
+# The gate of make syntax-check, run in the source folder: no tabs, no trailing blanks, no // comments, no
+# line over 110 columns. A helpstring of the IDL may be longer: it cannot be split.
 
 # shellcheck disable=SC2016 # awk's
 {
-    find dlls include programs tests -name '*.[ch]' -o -name '*.idl' -o -name '*.sh' -o -name '*.gp' -o -name '*.cs'
+    find dlls include programs tests -name '*.[ch]' -o -name '*.idl' -o -name '*.sh' -o -name '*.gp' \
+            -o -name '*.cs'
     ls bootstrap configure.ac .ci/run
 } | xargs awk '
     function complain(what)
