@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Copyright (C) 2026 the mscoreehost authors
+ *
+ * Chunks: what the allocator takes from the private heap, and runs of their pages.
+ */
+
+#include "heap_private.h"
+
+#define CHUNK_LEAST 16      /* pages */
+#define CHUNK_MOST 1024
+#define MAP_WORDS(pages) (((pages) + MASK_BITS - 1) / MASK_BITS)
+
+static bool page_is_free(const struct chunk *chunk, unsigned int page)
+{
+    return chunk->free_pages[page / MASK_BITS] >> (page % MASK_BITS) & 1;
+}
+
+/* The first of so many free pages in a row, or page_count. */
+static unsigned int find_run(const struct chunk *chunk, unsigned int pages)
+{
+    unsigned int page = 0, length = 0;
+
+    while (page < chunk->page_count)
+    {
+        mask_t word = chunk->free_pages[page / MASK_BITS] >> (page % MASK_BITS);
+        unsigned int left = MASK_BITS - page % MASK_BITS, n;
+
+        if (!(word & 1))
+        {
+            length = 0;
+            page += word ? (unsigned int)__builtin_ctzll(word) : left;
+            continue;
+        }
+        n = ~word ? (unsigned int)__builtin_ctzll(~(unsigned long long)word) : left;
+        if (n > left) n = left;
+        length += n;
+        page += n;
+        if (length >= pages) return page - length;
+    }
+    return chunk->page_count;
+}
+
+static void mark_pages(struct chunk *chunk, unsigned int page, unsigned int pages)
+{
+    unsigned int i;
+
+    for (i = page; i < page + pages; i++) chunk->free_pages[i / MASK_BITS] ^= (mask_t)1 << (i % MASK_BITS);
+}
+
+/* The oldest chunk first: pages that were touched before are used again. */
+char *heap_run_take(struct heap *heap, unsigned int pages, struct chunk **out, unsigned int *out_page)
+{
+    struct chunk *chunk;
+    unsigned int page;
+
+    for (chunk = heap->chunks; chunk; chunk = chunk->next)
+    {
+        if (chunk->own || chunk->free_count < pages || (page = find_run(chunk, pages)) == chunk->page_count) continue;
+        mark_pages(chunk, page, pages);
+        chunk->free_count -= pages;
+        *out = chunk;
+        *out_page = page;
+        return chunk->pages + page * PAGE_BYTES;
+    }
+    return NULL;
+}
+
+/* Makes a run longer where it lies. */
+bool heap_run_extend(struct chunk *chunk, unsigned int page, unsigned int pages, unsigned int more)
+{
+    unsigned int i;
+
+    if (page + pages + more > chunk->page_count || chunk->free_count < more) return false;
+    for (i = page + pages; i < page + pages + more; i++)
+    {
+        if (!page_is_free(chunk, i)) return false;
+    }
+    mark_pages(chunk, page + pages, more);
+    chunk->free_count -= more;
+    return true;
+}
+
+void heap_run_give(struct heap *heap, struct chunk *chunk, unsigned int page, unsigned int pages)
+{
+    (void)heap;
+    if (!chunk->own) mark_pages(chunk, page, pages);
+    chunk->free_count += pages;
+    if (chunk->free_count == chunk->page_count) chunk->idle_since = GetTickCount();
+}
+
+static bool insert_chunk(struct heap *heap, void *raw, size_t bytes, bool own, struct heap_need *need)
+{
+    char *pages = (char *)ROUND_UP((uintptr_t)raw, PAGE_BYTES);
+    size_t page_count = ((char *)raw + bytes - pages) >> PAGE_SHIFT;
+    size_t words = own ? 0 : MAP_WORDS(page_count), i;
+    struct chunk *chunk, **last;
+
+    if (!heap_map_prepare(heap, pages, own ? 1 : page_count, need)) return false;
+    if (!(chunk = heap_meta_take(heap, sizeof(*chunk) + words * sizeof(mask_t), need))) return false;
+    chunk->raw = raw;
+    chunk->charged = ROUND_UP(bytes, PAGE_BYTES);
+    chunk->pages = pages;
+    chunk->page_count = chunk->free_count = (unsigned int)page_count;
+    chunk->own = own;
+    chunk->idle_since = GetTickCount();
+    for (i = 0; i < words; i++) chunk->free_pages[i] = ~(mask_t)0;
+    if (page_count % MASK_BITS && words) chunk->free_pages[words - 1] = ((mask_t)1 << (page_count % MASK_BITS)) - 1;
+    chunk->next = chunk->prev = NULL;
+    for (last = &heap->chunks; *last; last = &(*last)->next) chunk->prev = *last;
+    *last = chunk;
+    heap->chunk_bytes += chunk->charged;
+    heap->committed += chunk->charged;
+    return true;
+}
+
+/* Without the lock. A chunk of the ordinary size, or, where the owner refuses that, as small as will do: the whole
+ * grows by an eighth at a time, so that what is not used yet stays small beside what is. */
+bool heap_chunk_grow(struct heap *heap, size_t pages, bool own, unsigned int level)
+{
+    size_t least = (pages + 1) << PAGE_SHIFT, ask = own ? 0 : ROUND_UP(heap->chunk_bytes / 8, CHUNK_LEAST * PAGE_BYTES);
+    struct heap_need need = {0};
+    DWORD error = GetLastError();
+    bool done;
+    void *raw;
+
+    if (ask > CHUNK_MOST * PAGE_BYTES) ask = CHUNK_MOST * PAGE_BYTES;
+    if (ask < CHUNK_LEAST * PAGE_BYTES && !own) ask = CHUNK_LEAST * PAGE_BYTES;
+    if (ask < least) ask = least;
+    for (;;)
+    {
+        if (heap->owner->charge(heap->owner, ask, level))
+        {
+            /* The system's own header is as long; the start is then anywhere in a page, and pages still fit. */
+            if ((raw = HeapAlloc(heap->system, 0, ask - 2 * sizeof(void *)))) break;
+            heap->owner->credit(heap->owner, ask);
+        }
+        if (ask == least) return false;
+        ask = least;
+    }
+    SetLastError(error);
+    for (;;)
+    {
+        if (!lock_acquire(&heap->lock)) return false;
+        done = insert_chunk(heap, raw, ask - 2 * sizeof(void *), own, &need);
+        lock_release(&heap->lock);
+        if (done) return true;
+        if (!heap_meta_grow(heap, need.meta, level)) break;
+    }
+    HeapFree(heap->system, 0, raw);
+    heap->owner->credit(heap->owner, ask);
+    return false;
+}
+
+/* Takes the chunks that have been empty for age milliseconds out; heap_chunk_release ends them, without the lock. */
+struct chunk *heap_chunk_collect(struct heap *heap, unsigned int age)
+{
+    struct chunk *chunk, *next, *out = NULL;
+    unsigned int now = GetTickCount();
+
+    for (chunk = heap->chunks; chunk; chunk = next)
+    {
+        next = chunk->next;
+        if (chunk->free_count < chunk->page_count || now - chunk->idle_since < age) continue;
+        if (chunk->prev) chunk->prev->next = next;
+        else heap->chunks = next;
+        if (next) next->prev = chunk->prev;
+        heap->chunk_bytes -= chunk->charged;
+        heap->committed -= chunk->charged;
+        chunk->next = out;
+        out = chunk;
+    }
+    return out;
+}
+
+size_t heap_chunk_release(struct heap *heap, struct chunk *chunks)
+{
+    DWORD error = GetLastError();
+    struct chunk *chunk, *next;
+    size_t bytes = 0, words;
+
+    for (chunk = chunks; chunk; chunk = chunk->next)
+    {
+        HeapFree(heap->system, 0, chunk->raw);
+        heap->owner->credit(heap->owner, chunk->charged);
+        bytes += chunk->charged;
+    }
+    if (chunks && lock_acquire(&heap->lock))
+    {
+        for (chunk = chunks; chunk; chunk = next)
+        {
+            next = chunk->next;
+            words = chunk->own ? 0 : MAP_WORDS(chunk->page_count);
+            heap_meta_give(heap, chunk, sizeof(*chunk) + words * sizeof(mask_t));
+        }
+        lock_release(&heap->lock);
+    }
+    SetLastError(error);
+    return bytes;
+}

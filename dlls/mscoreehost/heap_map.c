@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Copyright (C) 2026 the mscoreehost authors
+ *
+ * From an address to the span it lies in, for any address there may be: a hash table of 4 MiB regions, each an array of
+ * its pages.
+ */
+
+#include "heap_private.h"
+
+static unsigned int region_hash(uintptr_t number)
+{
+    return (unsigned int)(number ^ (number >> 10));
+}
+
+static struct region *find_region(const struct region_table *table, uintptr_t number)
+{
+    struct region *region;
+    unsigned int i;
+
+    for (i = region_hash(number);; i++)
+    {
+        region = __atomic_load_n(&table->slot[i & table->mask], __ATOMIC_ACQUIRE);
+        if (!region || region->number == number) return region;
+    }
+}
+
+struct span *heap_map_find(struct heap *heap, const void *mem)
+{
+    struct region_table *table = __atomic_load_n(&heap->regions, __ATOMIC_ACQUIRE);
+    struct region *region;
+
+    if (!table || !(region = find_region(table, (uintptr_t)mem >> REGION_SHIFT))) return NULL;
+    return __atomic_load_n(&region->page[(uintptr_t)mem >> PAGE_SHIFT & (REGION_PAGES - 1)], __ATOMIC_ACQUIRE);
+}
+
+/* Never more than half full. A reader may still be in the table that was outgrown. */
+static bool make_room(struct heap *heap, struct heap_need *need)
+{
+    struct region_table *old = heap->regions, *table;
+    unsigned int slots = old ? 2 * (old->mask + 1) : 16, i, j;
+    size_t bytes = sizeof(*table) + slots * sizeof(table->slot[0]);
+
+    if (old && 2 * (old->count + 1) <= old->mask + 1) return true;
+    if (!(table = heap_meta_take(heap, bytes, need))) return false;
+    memset(table, 0, bytes);
+    table->mask = slots - 1;
+    for (i = 0; old && i <= old->mask; i++)
+    {
+        if (!old->slot[i]) continue;
+        for (j = region_hash(old->slot[i]->number); table->slot[j & table->mask]; j++) ;
+        table->slot[j & table->mask] = old->slot[i];
+        table->count++;
+    }
+    __atomic_store_n(&heap->regions, table, __ATOMIC_RELEASE);
+    return true;
+}
+
+/* Makes sure that heap_map_set cannot fail for these pages. */
+bool heap_map_prepare(struct heap *heap, const char *start, size_t pages, struct heap_need *need)
+{
+    uintptr_t number = (uintptr_t)start >> REGION_SHIFT;
+    uintptr_t last = ((uintptr_t)start + (pages - 1) * PAGE_BYTES) >> REGION_SHIFT;
+    struct region *region;
+    unsigned int i;
+
+    for (; number <= last; number++)
+    {
+        if (heap->regions && find_region(heap->regions, number)) continue;
+        if (!make_room(heap, need) || !(region = heap_meta_take(heap, sizeof(*region), need))) return false;
+        memset(region, 0, sizeof(*region));
+        region->number = number;
+        for (i = region_hash(number); heap->regions->slot[i & heap->regions->mask]; i++) ;
+        __atomic_store_n(&heap->regions->slot[i & heap->regions->mask], region, __ATOMIC_RELEASE);
+        heap->regions->count++;
+    }
+    return true;
+}
+
+void heap_map_set(struct heap *heap, const char *start, size_t pages, struct span *span)
+{
+    uintptr_t page = (uintptr_t)start >> PAGE_SHIFT;
+    struct region *region = NULL;
+
+    for (; pages; pages--, page++)
+    {
+        if (!region || region->number != page >> (REGION_SHIFT - PAGE_SHIFT))
+            region = find_region(heap->regions, page >> (REGION_SHIFT - PAGE_SHIFT));
+        __atomic_store_n(&region->page[page & (REGION_PAGES - 1)], span, __ATOMIC_RELEASE);
+    }
+}
