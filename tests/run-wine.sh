@@ -10,7 +10,7 @@
 #   run-wine.sh --kill        ends what still runs in it
 #
 # WINE, WINESERVER: the commands (wine, wineserver). builddir: the build folder (.). WINEPREFIX: the prefix
-# (wineprefix in the build folder). RUN_TIMEOUT: seconds (300).
+# (wineprefix in the build folder). RUN_TIMEOUT: seconds (300). RUN_INPUT: what the program reads (/dev/null).
 
 unset DISPLAY WAYLAND_DISPLAY
 builddir=${builddir:-$(pwd)}
@@ -45,7 +45,7 @@ out=$(mktemp) || exit 99
 trap 'rm -f "$out"' EXIT
 trap 'exit 99' HUP INT TERM
 # shellcheck disable=SC2086 # WINE may have arguments
-timeout -k 10 "${RUN_TIMEOUT:-300}" ${WINE:-wine} "$@" </dev/null >"$out"
+timeout -k 10 "${RUN_TIMEOUT:-300}" ${WINE:-wine} "$@" <"${RUN_INPUT:-/dev/null}" >"$out"
 status=$?
 tr -d '\r' <"$out" | sed 's/^not ok \([0-9]*\) # SKIP/ok \1 # SKIP/'
 if [ $status = 124 ] || [ $status = 137 ]; then

@@ -8,7 +8,10 @@
 #
 # name='...' puts a name into the heading.
 
-if (!exists("csv") || !exists("out")) { print "memreplay.gp: csv and out must be set, with -e"; exit status 2 }
+if (!exists("csv") || !exists("out")) {
+    print "memreplay.gp: csv and out must be set, with -e"
+    exit status 2
+}
 if (!exists("name")) name = csv
 
 mib = 1048576.0
@@ -42,7 +45,8 @@ do for [kind in "svg png"] {
     set ylabel "MiB, all"
     plot csv every ::1 using 1:($7/mib) with lines linetype 5 title "highest so far", \
         "" every ::1 using 1:($6/mib) with lines linetype 1 title "committed", \
-        "" every ::1 using 1:($5/mib) with filledcurves y1=0 linetype 4 fillstyle solid 0.5 noborder title "of it pages", \
+        "" every ::1 using 1:($5/mib) with filledcurves y1=0 linetype 4 fillstyle solid 0.5 noborder \
+            title "of it pages", \
         (limit > 0 ? limit : NaN) with lines linetype 3 title (limit > 0 ? "limit" : "")
     set xlabel "seconds"
     set ylabel "MiB, heap"

@@ -679,7 +679,7 @@ static void compare_accounts(struct replay *replay)
         refused += tally->refused[i];
         /* It may be less: the system refuses, too. */
         if (stats->refused[i] > tally->refused[i])
-            wrong(replay, "level %u: the host counts %" PRIu64 " refused requests, %" PRIu64 " were", i,
+            wrong(replay, "level %u: the host counts %" PRIu64 " refused requests, it refused %" PRIu64, i,
                     (uint64_t)stats->refused[i], tally->refused[i]);
     }
 

@@ -822,6 +822,7 @@ static bool check_header(struct reader *reader)
             trace->peak_mapped, trace->leaked_blocks, trace->leaked_bytes, trace->leaked_regions};
     unsigned int i;
 
+    reader->line = max(reader->line, 1);
     if (!trace->event_count) return garbled(reader, "there is no event");
     if (reader->key_given[KEY_EVENTS] && trace->event_count < reader->key_value[KEY_EVENTS])
         return garbled(reader, "the trace ends here, after %lu of %" PRIu64 " events", trace->event_count,
