@@ -36,8 +36,8 @@ static ULONG STDMETHODCALLTYPE host_control_AddRef(IHostControl *iface)
     return InterlockedIncrement(&impl_from_IHostControl(iface)->refcount);
 }
 
-/* A runtime gives the control back at the end of its last Stop, and goes on using manager and malloc. From then on
- * it must not be called any more. */
+/* A runtime gives the control back at the end of its last Stop, and goes on using manager and malloc. From
+ * then on it must not be called any more. */
 static ULONG STDMETHODCALLTYPE host_control_Release(IHostControl *iface)
 {
     struct host_control *control = impl_from_IHostControl(iface);
@@ -53,8 +53,9 @@ static ULONG STDMETHODCALLTYPE host_control_Release(IHostControl *iface)
     return refcount;
 }
 
-/* The runtime asks for every manager it knows as it starts, from more than one thread at times. E_NOINTERFACE is the
- * ordinary answer: it then uses its own. It never calls QueryInterface on what it gets, so this is not one either. */
+/* The runtime asks for every manager it knows as it starts, from more than one thread at times. E_NOINTERFACE
+ * is the ordinary answer: it then uses its own. It never calls QueryInterface on what it gets, so this is not
+ * one either. */
 static HRESULT STDMETHODCALLTYPE host_control_GetHostManager(IHostControl *iface, REFIID iid, void **out)
 {
     struct host_control *control = impl_from_IHostControl(iface);

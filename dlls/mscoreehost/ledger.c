@@ -21,7 +21,8 @@ static void raise_peak(size_t *peak, size_t now)
 {
     size_t old = load_size(peak);
 
-    while (old < now && !__atomic_compare_exchange_n(peak, &old, now, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+    while (old < now && !__atomic_compare_exchange_n(peak, &old, now, true, __ATOMIC_RELAXED,
+            __ATOMIC_RELAXED))
         ;
 }
 
@@ -98,7 +99,8 @@ static void sound_alarm(struct ledger *ledger)
     if (InterlockedExchange(&ledger->alarm_armed, FALSE)) SetEvent(ledger->alarm);
 }
 
-/* The exchange succeeds only from a value that leaves room: the sum never exceeds the ceiling, not even for a moment. */
+/* The exchange succeeds only from a value that leaves room: the sum never exceeds the ceiling, not even for a
+ * moment. */
 static bool try_charge(struct ledger *ledger, size_t bytes, unsigned int level)
 {
     size_t ceiling = load_size(&ledger->ceiling[level]);

@@ -2,11 +2,11 @@
  *
  * Copyright (C) 2026 the mscoreehost authors
  *
- * What a host holds, and what it may still take. Whoever takes memory from the system asks here first and tells here
- * when it has gone back; this is the only place that says no.
+ * What a host holds, and what it may still take. Whoever takes memory from the system asks here first and
+ * tells here when it has gone back; this is the only place that says no.
  *
- * Order of locks: the pages', then the ledger's list of holders, then a heap's. A heap therefore asks with none of
- * its own held.
+ * Order of locks: the pages', then the ledger's list of holders, then a heap's. A heap therefore asks with
+ * none of its own held.
  */
 
 #ifndef MSCOREEHOST_LEDGER_H
@@ -82,8 +82,8 @@ void ledger_release(struct ledger *ledger);
 void ledger_set_limit(struct ledger *ledger, const struct ledger_limit *limit);
 void ledger_get_limit(struct ledger *ledger, struct ledger_limit *limit);
 
-/* May bytes more be committed? Before it says no it has every heap give back what it does not use. Whoever cannot do
- * with less then answers a request with E_OUTOFMEMORY, and tells of that below. */
+/* May bytes more be committed? Before it says no it has every heap give back what it does not use. Whoever
+ * cannot do with less then answers a request with E_OUTOFMEMORY, and tells of that below. */
 bool ledger_charge(struct ledger *ledger, enum ledger_account account, size_t bytes, unsigned int level);
 void ledger_credit(struct ledger *ledger, enum ledger_account account, size_t bytes);
 
@@ -104,8 +104,8 @@ void ledger_remove_holder(struct ledger *ledger, struct ledger_holder *holder);
 /* Has every heap give back what it does not use; returns the bytes. */
 size_t ledger_reclaim(struct ledger *ledger);
 
-/* Live blocks of all mallocs. The peaks are exact with one malloc, as every published runtime makes; with several
- * they are the sum of each one's peak, which may be more than was ever live at once. */
+/* Live blocks of all mallocs. The peaks are exact with one malloc, as every published runtime makes; with
+ * several they are the sum of each one's peak, which may be more than was ever live at once. */
 void ledger_get_usage(struct ledger *ledger, struct heap_usage *usage);
 
 /* False: no limit. */

@@ -9,7 +9,8 @@
 
 static BOOLEAN (WINAPI *dll_shutdown_in_progress)(void);
 
-/* An export of ntdll, on Windows since XP and in Wine; looked up because the import would tie the DLL to ntdll. */
+/* An export of ntdll, on Windows since XP and in Wine; looked up because the import would tie the DLL to
+ * ntdll. */
 void lock_init(void)
 {
     FARPROC proc = GetProcAddress(GetModuleHandleW(L"ntdll.dll"), "RtlDllShutdownInProgress");

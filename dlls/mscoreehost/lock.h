@@ -2,9 +2,9 @@
  *
  * Copyright (C) 2026 the mscoreehost authors
  *
- * The one lock of the house. Under Wine 8.0 a pair of exchange and store costs 8 ns where an SRW lock costs 55;
- * and unlike the system's locks it can be told apart from one whose owner was killed by ExitProcess. A thread holds
- * one lock at a time, but for the order that ledger.h names.
+ * The one lock of the house. Under Wine 8.0 a pair of exchange and store costs 8 ns where an SRW lock costs
+ * 55; and unlike the system's locks it can be told apart from one whose owner was killed by ExitProcess. A
+ * thread holds one lock at a time, but for the order that ledger.h names.
  */
 
 #ifndef MSCOREEHOST_LOCK_H
@@ -32,7 +32,8 @@ static inline void lock_release(struct lock *lock)
     __atomic_store_n(&lock->held, 0, __ATOMIC_RELEASE);
 }
 
-/* Finds what lock_wait needs of the system. To be called once, before the first contention, and not in DllMain. */
+/* Finds what lock_wait needs of the system. To be called once, before the first contention, and not in
+ * DllMain. */
 void lock_init(void);
 
 /* ExitProcess has killed the other threads. */

@@ -100,7 +100,8 @@ static HRESULT STDMETHODCALLTYPE class_factory_CreateInstance(IClassFactory *ifa
     return CreateHostControl(NULL, iid, out);
 }
 
-static HRESULT STDMETHODCALLTYPE class_factory_LockServer(IClassFactory *iface __attribute__((unused)), BOOL lock)
+static HRESULT STDMETHODCALLTYPE class_factory_LockServer(IClassFactory *iface __attribute__((unused)),
+        BOOL lock)
 {
     if (lock) module_addref();
     else module_release();
@@ -131,9 +132,10 @@ HRESULT WINAPI DllCanUnloadNow(void)
     return module_count || module_pinned ? S_FALSE : S_OK;
 }
 
-static HRESULT set_value(HKEY root, const WCHAR *key, const WCHAR *name, const WCHAR *value)
+static HRESULT set_value(const WCHAR *key, const WCHAR *name, const WCHAR *value)
 {
-    LSTATUS status = RegSetKeyValueW(root, key, name, REG_SZ, value, (lstrlenW(value) + 1) * sizeof(*value));
+    DWORD size = (lstrlenW(value) + 1) * sizeof(*value);
+    LSTATUS status = RegSetKeyValueW(HKEY_CLASSES_ROOT, key, name, REG_SZ, value, size);
 
     return HRESULT_FROM_WIN32(status);
 }
@@ -148,12 +150,13 @@ static HRESULT delete_key(const WCHAR *key)
 HRESULT WINAPI DllUnregisterServer(void)
 {
     static const WCHAR *const keys[] = { CLASS_KEY, PROG_ID, ANY_PROG_ID };
+    SYSKIND system = sizeof(void *) == 8 ? SYS_WIN64 : SYS_WIN32;
     HRESULT hr, failed = S_OK;
     unsigned int i;
 
     for (i = 0; i < ARRAY_SIZE(keys); i++)
         if (FAILED(hr = delete_key(keys[i]))) failed = hr;
-    hr = UnRegisterTypeLib(&LIBID_MscoreeHost, 1, 0, LOCALE_NEUTRAL, sizeof(void *) == 8 ? SYS_WIN64 : SYS_WIN32);
+    hr = UnRegisterTypeLib(&LIBID_MscoreeHost, 1, 0, LOCALE_NEUTRAL, system);
     if (FAILED(hr) && hr != TYPE_E_REGISTRYACCESS) failed = hr;
     return failed;
 }
@@ -188,12 +191,13 @@ HRESULT WINAPI DllRegisterServer(void)
     DWORD size;
 
     size = GetModuleFileNameW(instance, path, ARRAY_SIZE(path));
-    if (!size || size == ARRAY_SIZE(path)) return HRESULT_FROM_WIN32(size ? ERROR_FILENAME_EXCED_RANGE : GetLastError());
+    if (!size) return HRESULT_FROM_WIN32(GetLastError());
+    if (size == ARRAY_SIZE(path)) return HRESULT_FROM_WIN32(ERROR_FILENAME_EXCED_RANGE);
 
     hr = LoadTypeLibEx(path, REGKIND_REGISTER, &library);
     if (SUCCEEDED(hr)) ITypeLib_Release(library);
     for (i = 0; SUCCEEDED(hr) && i < ARRAY_SIZE(values); i++)
-        hr = set_value(HKEY_CLASSES_ROOT, values[i].key, values[i].name, values[i].value ? values[i].value : path);
+        hr = set_value(values[i].key, values[i].name, values[i].value ? values[i].value : path);
     if (FAILED(hr)) DllUnregisterServer();
     return hr;
 }

@@ -72,8 +72,8 @@ static ULONG STDMETHODCALLTYPE host_malloc_Release(IHostMalloc *iface)
     return refcount;
 }
 
-static HRESULT STDMETHODCALLTYPE host_malloc_Alloc(IHostMalloc *iface, SIZE_T size, EMemoryCriticalLevel level,
-        void **mem)
+static HRESULT STDMETHODCALLTYPE host_malloc_Alloc(IHostMalloc *iface, SIZE_T size,
+        EMemoryCriticalLevel level, void **mem)
 {
     struct host_malloc *malloc = impl_from_IHostMalloc(iface);
 
@@ -81,8 +81,8 @@ static HRESULT STDMETHODCALLTYPE host_malloc_Alloc(IHostMalloc *iface, SIZE_T si
     return answer(malloc, heap_alloc(malloc->heap, size, level_index(level)), size, level_index(level), mem);
 }
 
-static HRESULT STDMETHODCALLTYPE host_malloc_DebugAlloc(IHostMalloc *iface, SIZE_T size, EMemoryCriticalLevel level,
-        char *file, int line, void **mem)
+static HRESULT STDMETHODCALLTYPE host_malloc_DebugAlloc(IHostMalloc *iface, SIZE_T size,
+        EMemoryCriticalLevel level, char *file, int line, void **mem)
 {
     struct host_malloc *malloc = impl_from_IHostMalloc(iface);
 
@@ -112,7 +112,8 @@ static const struct IHostMallocVtbl host_malloc_vtbl =
     host_malloc_Free,
 };
 
-static HRESULT STDMETHODCALLTYPE mscoree_host_malloc_QueryInterface(IMscoreeHostMalloc *iface, REFIID iid, void **out)
+static HRESULT STDMETHODCALLTYPE mscoree_host_malloc_QueryInterface(IMscoreeHostMalloc *iface, REFIID iid,
+        void **out)
 {
     return IHostMalloc_QueryInterface(&impl_from_IMscoreeHostMalloc(iface)->IHostMalloc_iface, iid, out);
 }
@@ -133,11 +134,12 @@ static HRESULT STDMETHODCALLTYPE mscoree_host_malloc_AllocZeroed(IMscoreeHostMal
     struct host_malloc *malloc = impl_from_IMscoreeHostMalloc(iface);
 
     if (!mem) return E_POINTER;
-    return answer(malloc, heap_alloc_zeroed(malloc->heap, size, level_index(level)), size, level_index(level), mem);
+    return answer(malloc, heap_alloc_zeroed(malloc->heap, size, level_index(level)), size,
+            level_index(level), mem);
 }
 
-static HRESULT STDMETHODCALLTYPE mscoree_host_malloc_ReAlloc(IMscoreeHostMalloc *iface, void *old, SIZE_T size,
-        EMemoryCriticalLevel level, void **mem)
+static HRESULT STDMETHODCALLTYPE mscoree_host_malloc_ReAlloc(IMscoreeHostMalloc *iface, void *old,
+        SIZE_T size, EMemoryCriticalLevel level, void **mem)
 {
     struct host_malloc *malloc = impl_from_IMscoreeHostMalloc(iface);
     size_t old_size;
@@ -150,10 +152,12 @@ static HRESULT STDMETHODCALLTYPE mscoree_host_malloc_ReAlloc(IMscoreeHostMalloc 
         ledger_note_invalid_free(malloc->ledger);
         return HOST_E_INVALIDOPERATION;
     }
-    return answer(malloc, heap_realloc(malloc->heap, old, size, level_index(level)), size, level_index(level), mem);
+    return answer(malloc, heap_realloc(malloc->heap, old, size, level_index(level)), size,
+            level_index(level), mem);
 }
 
-static HRESULT STDMETHODCALLTYPE mscoree_host_malloc_GetSize(IMscoreeHostMalloc *iface, void *mem, SIZE_T *out)
+static HRESULT STDMETHODCALLTYPE mscoree_host_malloc_GetSize(IMscoreeHostMalloc *iface, void *mem,
+        SIZE_T *out)
 {
     struct host_malloc *malloc = impl_from_IMscoreeHostMalloc(iface);
     size_t size;
@@ -177,8 +181,8 @@ static bool list_block(void *context, const struct heap_block *block)
     struct block_list *list = context;
 
     if (list->count++ < list->room)
-        list->blocks[list->count - 1] = (HOST_MALLOC_BLOCK) { block->mem, block->size, block->file, block->line,
-                block->thread, block->level };
+        list->blocks[list->count - 1] = (HOST_MALLOC_BLOCK) { block->mem, block->size, block->file,
+                block->line, block->thread, block->level };
     return true;
 }
 
@@ -209,7 +213,8 @@ static const struct IMscoreeHostMallocVtbl mscoree_host_malloc_vtbl =
 
 static bool host_malloc_charge(struct heap_owner *owner, size_t bytes, unsigned int level)
 {
-    return ledger_charge(CONTAINING_RECORD(owner, struct host_malloc, owner)->ledger, LEDGER_HEAP, bytes, level);
+    return ledger_charge(CONTAINING_RECORD(owner, struct host_malloc, owner)->ledger, LEDGER_HEAP, bytes,
+            level);
 }
 
 static void host_malloc_credit(struct heap_owner *owner, size_t bytes)
@@ -217,8 +222,8 @@ static void host_malloc_credit(struct heap_owner *owner, size_t bytes)
     ledger_credit(CONTAINING_RECORD(owner, struct host_malloc, owner)->ledger, LEDGER_HEAP, bytes);
 }
 
-/* The out argument is the address of the runtime's own global pointer: what is stored there is live at once, so it
- * is written last. */
+/* The out argument is the address of the runtime's own global pointer: what is stored there is live at once,
+ * so it is written last. */
 HRESULT host_malloc_create(struct ledger *ledger, unsigned int flags, IHostMalloc **out)
 {
     struct host_malloc *malloc;

@@ -70,7 +70,8 @@ static ULONG STDMETHODCALLTYPE host_memory_Release(IHostMemoryManager *iface)
     return refcount;
 }
 
-static HRESULT STDMETHODCALLTYPE host_memory_CreateMalloc(IHostMemoryManager *iface, DWORD flags, IHostMalloc **out)
+static HRESULT STDMETHODCALLTYPE host_memory_CreateMalloc(IHostMemoryManager *iface, DWORD flags,
+        IHostMalloc **out)
 {
     struct host_memory *memory = impl_from_IHostMemoryManager(iface);
 
@@ -86,8 +87,8 @@ static HRESULT STDMETHODCALLTYPE host_memory_CreateMalloc(IHostMemoryManager *if
     return host_malloc_create(memory->ledger, flags | memory->heap_flags, out);
 }
 
-static HRESULT STDMETHODCALLTYPE host_memory_VirtualAlloc(IHostMemoryManager *iface, void *address, SIZE_T size,
-        DWORD type, DWORD protect, EMemoryCriticalLevel level, void **mem)
+static HRESULT STDMETHODCALLTYPE host_memory_VirtualAlloc(IHostMemoryManager *iface, void *address,
+        SIZE_T size, DWORD type, DWORD protect, EMemoryCriticalLevel level, void **mem)
 {
     struct host_memory *memory = impl_from_IHostMemoryManager(iface);
 
@@ -99,8 +100,8 @@ static HRESULT STDMETHODCALLTYPE host_memory_VirtualAlloc(IHostMemoryManager *if
     return pages_alloc(memory->pages, address, size, type, protect, level_index(level), mem);
 }
 
-static HRESULT STDMETHODCALLTYPE host_memory_VirtualFree(IHostMemoryManager *iface, void *address, SIZE_T size,
-        DWORD type)
+static HRESULT STDMETHODCALLTYPE host_memory_VirtualFree(IHostMemoryManager *iface, void *address,
+        SIZE_T size, DWORD type)
 {
     return pages_free(impl_from_IHostMemoryManager(iface)->pages, address, size, type);
 }
@@ -117,7 +118,8 @@ static HRESULT STDMETHODCALLTYPE host_memory_VirtualProtect(IHostMemoryManager *
     return pages_protect(address, size, protect, old_protect);
 }
 
-static HRESULT STDMETHODCALLTYPE host_memory_GetMemoryLoad(IHostMemoryManager *iface, DWORD *load, SIZE_T *available)
+static HRESULT STDMETHODCALLTYPE host_memory_GetMemoryLoad(IHostMemoryManager *iface, DWORD *load,
+        SIZE_T *available)
 {
     struct host_memory *memory = impl_from_IHostMemoryManager(iface);
     unsigned int percent;
@@ -140,8 +142,9 @@ static HRESULT STDMETHODCALLTYPE host_memory_RegisterMemoryNotificationCallback(
     return pressure_set_callback(impl_from_IHostMemoryManager(iface)->pressure, callback);
 }
 
-/* The runtime asks after every failure to map a file, most of which are a preferred address that is taken; only
- * when it would take any address is it short of space. It retries once for S_OK, and reads the last error either way. */
+/* The runtime asks after every failure to map a file, most of which are a preferred address that is taken;
+ * only when it would take any address is it short of space. It retries once for S_OK, and reads the last
+ * error either way. */
 static HRESULT STDMETHODCALLTYPE host_memory_NeedsVirtualAddressSpace(IHostMemoryManager *iface, void *start,
         SIZE_T size __attribute__((unused)))
 {
@@ -155,14 +158,15 @@ static HRESULT STDMETHODCALLTYPE host_memory_NeedsVirtualAddressSpace(IHostMemor
     return bytes ? S_OK : E_OUTOFMEMORY;
 }
 
-static HRESULT STDMETHODCALLTYPE host_memory_AcquiredVirtualAddressSpace(IHostMemoryManager *iface, void *start,
-        SIZE_T size)
+static HRESULT STDMETHODCALLTYPE host_memory_AcquiredVirtualAddressSpace(IHostMemoryManager *iface,
+        void *start, SIZE_T size)
 {
     views_add(impl_from_IHostMemoryManager(iface)->views, start, size);
     return S_OK;
 }
 
-static HRESULT STDMETHODCALLTYPE host_memory_ReleasedVirtualAddressSpace(IHostMemoryManager *iface, void *start)
+static HRESULT STDMETHODCALLTYPE host_memory_ReleasedVirtualAddressSpace(IHostMemoryManager *iface,
+        void *start)
 {
     views_remove(impl_from_IHostMemoryManager(iface)->views, start);
     return S_OK;
@@ -185,9 +189,11 @@ static const struct IHostMemoryManagerVtbl host_memory_vtbl =
     host_memory_ReleasedVirtualAddressSpace,
 };
 
-static HRESULT STDMETHODCALLTYPE mscoree_host_memory_QueryInterface(IMscoreeHostMemory *iface, REFIID iid, void **out)
+static HRESULT STDMETHODCALLTYPE mscoree_host_memory_QueryInterface(IMscoreeHostMemory *iface, REFIID iid,
+        void **out)
 {
-    return IHostMemoryManager_QueryInterface(&impl_from_IMscoreeHostMemory(iface)->IHostMemoryManager_iface, iid, out);
+    return IHostMemoryManager_QueryInterface(&impl_from_IMscoreeHostMemory(iface)->IHostMemoryManager_iface,
+            iid, out);
 }
 
 static ULONG STDMETHODCALLTYPE mscoree_host_memory_AddRef(IMscoreeHostMemory *iface)

@@ -123,7 +123,8 @@ static HRESULT parse_pair(const WCHAR *text, size_t length, struct choice *choic
         return E_INVALIDARG;
     }
     if (name == length
-            || !keys[i].parse(text + name + 1, length - name - 1, (ULONGLONG *)((char *)choice + keys[i].offset)))
+            || !keys[i].parse(text + name + 1, length - name - 1,
+                    (ULONGLONG *)((char *)choice + keys[i].offset)))
     {
         WARN("MSCOREEHOST: bad value in %s.\n", debugstr_wn(text, length));
         return E_INVALIDARG;
@@ -152,7 +153,7 @@ static HRESULT parse_environment(struct choice *choice)
     return hr;
 }
 
-/* A caller built against a later header may pass a longer struct: fine as long as it asks for nothing more. */
+/* A caller with a later header may pass a longer struct: fine as long as it asks for nothing new. */
 static HRESULT read_struct(const HOST_CONTROL_OPTIONS *from, struct choice *choice)
 {
     HOST_CONTROL_OPTIONS options = { 0 };
@@ -210,7 +211,7 @@ HRESULT limit_check(ULONGLONG limit, ULONGLONG reserve_appdomain, ULONGLONG rese
     if (reserve_process == HOST_RESERVE_DEFAULT) reserve_process = default_reserve(limit, 32);
     if (limit >= SIZE_MAX || reserve_process > limit || reserve_appdomain > limit - reserve_process)
     {
-        WARN("Limit %I64u with reserves %I64u and %I64u: the reserves exceed the limit, or that the address space.\n",
+        WARN("Limit %I64u with reserves %I64u and %I64u: they exceed it, or it exceeds the address space.\n",
                 limit, reserve_appdomain, reserve_process);
         return E_INVALIDARG;
     }

@@ -2,8 +2,8 @@
  *
  * Copyright (C) 2026 the mscoreehost authors
  *
- * The page calls: one real call of the system each, with the arguments as they came, and the ledger told of what it
- * changed. For that each region remembers which of its pages were charged.
+ * The page calls: one real call of the system each, with the arguments as they came, and the ledger told of
+ * what it changed. For that each region remembers which of its pages were charged.
  */
 
 #include "mscoreehost_private.h"
@@ -22,7 +22,7 @@ struct pages
     struct ledger *ledger;
     size_t page_size;
     size_t granularity;
-    struct lock lock;           /* also held over the system's call, so that table and system never disagree */
+    struct lock lock;          /* also held over the system's call, so that table and system never disagree */
     struct region **regions;
     size_t count;
     size_t capacity;
@@ -133,8 +133,8 @@ static bool make_room(struct pages *pages)
     return true;
 }
 
-/* There is room. A record that overlaps the new region is out of date: someone released that one behind our back,
- * or the system could not have given its address away. */
+/* There is room. A record that overlaps the new region is out of date: someone released that one behind our
+ * back, or the system could not have given its address away. */
 static void region_insert(struct pages *pages, struct region *region)
 {
     char *last = region->base + (region->pages * pages->page_size - 1);
@@ -233,8 +233,8 @@ static HRESULT commit(struct pages *pages, char *address, size_t size, DWORD typ
     size_t first, count, bytes;
     HRESULT hr;
 
-    /* Address space the manager did not reserve cannot be accounted for. The system's own error for a commit into
-     * nothing is the same. */
+    /* Address space the manager did not reserve cannot be accounted for. The system's own error for a commit
+     * into nothing is the same. */
     if (!region) return refuse(HOST_E_INVALIDOPERATION, ERROR_INVALID_ADDRESS);
     if (!size || !page_span(pages, region->base, address, size, &first, &count)
             || count > region->pages - first)

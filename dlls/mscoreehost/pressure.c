@@ -2,15 +2,15 @@
  *
  * Copyright (C) 2026 the mscoreehost authors
  *
- * Tells the runtime when memory is short and when that is over, from a thread of its own and with no lock held: the
- * runtime may allocate from inside the call. The system's notification objects are no source (Wine 8.0 never
- * signals them), so the thread looks for itself, and the ledger wakes it when the limit comes near.
+ * Tells the runtime when memory is short and when that is over, from a thread of its own and with no lock
+ * held: the runtime may allocate from inside the call. The system's notification objects are no source (Wine
+ * 8.0 never signals them), so the thread looks for itself, and the ledger wakes it when the limit comes near.
  */
 
 #include "mscoreehost_private.h"
 
-/* A published runtime answers Low at most every 8192 ms; with this gap at most three fall into any 20 s, also when
- * one of them is the repetition after the runtime's start. */
+/* A published runtime answers Low at most every 8192 ms; with this gap at most three fall into any 20 s, also
+ * when one of them is the repetition after the runtime's start. */
 #define LOW_GAP 10000
 
 /* How long a refusal counts as pressure. */
@@ -54,7 +54,7 @@ struct pressure
     volatile LONG is_low;
     bool told_low;
     bool told_ever;
-    bool told_started;                  /* the runtime had started when it was told last, or was told again since */
+    bool told_started;            /* the runtime had started when it was told last, or was told again since */
     ULONGLONG told_at;
     ULONGLONG refused_at;
     bool refused;
@@ -66,12 +66,14 @@ static void take_sample(struct pressure *pressure)
 
     if (!GlobalMemoryStatusEx(&status)) return;
     InterlockedExchange(&pressure->machine_load, min(status.dwMemoryLoad, 100));
-    __atomic_store_n(&pressure->machine_available, (size_t)min(status.ullAvailPhys, SIZE_MAX), __ATOMIC_RELAXED);
+    __atomic_store_n(&pressure->machine_available, (size_t)min(status.ullAvailPhys, SIZE_MAX),
+            __ATOMIC_RELAXED);
     InterlockedExchange(&pressure->sampled, GetTickCount());
 }
 
 /* The runtime asks with its threads stopped wherever they were, in Wine's own C library too, whose locks
- * GlobalMemoryStatusEx may need. With a callback registered the thread keeps the sample fresh and nobody else looks. */
+ * GlobalMemoryStatusEx may need. With a callback registered the thread keeps the sample fresh and nobody else
+ * looks. */
 static void refresh_sample(struct pressure *pressure)
 {
     if (pressure->running || GetTickCount() - (DWORD)pressure->sampled < SAMPLE_AGE) return;
@@ -138,8 +140,9 @@ static void tell(struct pressure *pressure, EMemoryAvailable available)
     SetEvent(pressure->idle);
 }
 
-/* Low is told on the edge, again every LOW_GAP while it lasts, and once more as soon as the runtime has started if it
- * had not (it ignores what comes before). Its end is told once, and only to a runtime that was told of it. */
+/* Low is told on the edge, again every LOW_GAP while it lasts, and once more as soon as the runtime has
+ * started if it had not (it ignores what comes before). Its end is told once, and only to a runtime that was
+ * told of it. */
 static void look(struct pressure *pressure)
 {
     ULONGLONG now = GetTickCount64();
@@ -239,8 +242,8 @@ static HRESULT start_thread(struct pressure *pressure)
     return S_OK;
 }
 
-/* NULL ends notifications: after the return there is no call under way (but the one this is called from), and none
- * follows. */
+/* NULL ends notifications: after the return there is no call under way (but the one this is called from), and
+ * none follows. */
 HRESULT pressure_set_callback(struct pressure *pressure, ICLRMemoryNotificationCallback *callback)
 {
     ICLRMemoryNotificationCallback *old;
@@ -268,8 +271,8 @@ HRESULT pressure_set_callback(struct pressure *pressure, ICLRMemoryNotificationC
     return S_OK;
 }
 
-/* With 80 GiB and more a tenth of the machine is a lot; the collectors of published runtimes draw this line too.
- * Somebody's own choice stands. */
+/* With 80 GiB and more a tenth of the machine is a lot; the collectors of published runtimes draw this line
+ * too. Somebody's own choice stands. */
 static unsigned int machine_low_load(unsigned int low)
 {
     MEMORYSTATUSEX status = { .dwLength = sizeof(status) };

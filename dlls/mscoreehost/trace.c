@@ -2,7 +2,8 @@
  *
  * Copyright (C) 2026 the mscoreehost authors
  *
- * Trace output: Wine's channel "mscoreehost", or the debugger's window. Never from Alloc, Free or the page calls.
+ * Trace output: Wine's channel "mscoreehost", or the debugger's window. Never from Alloc, Free or the page
+ * calls.
  */
 
 #include <stdarg.h>
@@ -18,7 +19,8 @@ struct debug_channel
 
 static struct debug_channel channel = { 0xff, "mscoreehost" };
 static unsigned char (__cdecl *wine_channel_flags)(struct debug_channel *channel);
-static int (__cdecl *wine_header)(enum trace_class class, struct debug_channel *channel, const char *function);
+static int (__cdecl *wine_header)(enum trace_class class, struct debug_channel *channel,
+        const char *function);
 static int (__cdecl *wine_output)(const char *text);
 static unsigned char debugger_flags;
 
@@ -65,8 +67,8 @@ void trace_print(enum trace_class class, const char *function, const char *forma
     else if (wine_header(class, &channel, function) != -1) wine_output(text);
 }
 
-/* Room for a few strings in one statement, in turn. A thread that loses its text to another one's loses a line of
- * trace, no more. */
+/* Room for a few strings in one statement, in turn. A thread that loses its text to another one's loses a
+ * line of trace, no more. */
 static char *next_text(void)
 {
     static char texts[8][128];

@@ -28,13 +28,14 @@ static size_t measure_view(const char *base)
     MEMORY_BASIC_INFORMATION info;
     size_t size = 0;
 
-    while (VirtualQuery(base + size, &info, sizeof(info)) && info.State != MEM_FREE && info.AllocationBase == base)
+    while (VirtualQuery(base + size, &info, sizeof(info)) && info.State != MEM_FREE
+            && info.AllocationBase == base)
         size += info.RegionSize;
     return size;
 }
 
-/* A base may be known already: the runtime unmaps before it tells, and another thread may have got the same address
- * meanwhile. A view for which there is no memory to remember it is not counted. */
+/* A base may be known already: the runtime unmaps before it tells, and another thread may have got the same
+ * address meanwhile. A view for which there is no memory to remember it is not counted. */
 void views_add(struct views *views, void *base, size_t size)
 {
     DWORD error = GetLastError();
