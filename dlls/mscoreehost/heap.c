@@ -16,7 +16,8 @@ struct heap *heap_create(unsigned int flags, struct heap_owner *owner)
     struct heap *heap = NULL;
     HANDLE system;
 
-    if (!owner->charge(owner, bytes, 0)) return NULL;
+    /* Process critical: without its heap there is no runtime. */
+    if (!owner->charge(owner, bytes, 2)) return NULL;
     system = HeapCreate(flags & HEAP_EXECUTABLE ? HEAP_CREATE_ENABLE_EXECUTE : 0, 0, 0);
     if (system && !(heap = HeapAlloc(system, HEAP_ZERO_MEMORY, sizeof(*heap)))) HeapDestroy(system);
     if (!heap)
