@@ -205,9 +205,10 @@ run --limit 8M --com --level appdomain mcs-self.trace
 check "a limit set later, level appdomain" eval 'limited "app domain" && has_row limit "8388608 - -"'
 run --limit 8M --level process mcs-self.trace
 check "level process" limited process
+run --limit 256K startup.trace
+check "a limit that allows next to nothing" limited task
 run --limit 1 startup.trace
-check "a limit that allows nothing" eval 'fine &&
-    has_row "peak committed" "0 - -" && has_row "left: blocks" "0 0 1155"'
+check "a limit that not even a malloc fits into" fails_with 3 "CreateMalloc gives no malloc, 0x8007000e"
 
 # ---- the time line ----
 
