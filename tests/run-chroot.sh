@@ -21,12 +21,13 @@ if [ "$(id -u)" != 0 ]; then
             WINEPATH="$WINEPATH" CMOCKA_MESSAGE_OUTPUT="$CMOCKA_MESSAGE_OUTPUT" "$0" "$tree" "$@"
 fi
 
-if [ -z "$RUN_CHROOT_MOUNTS" ]; then
-    # In a chroot that is no mount point nothing can be made private; what is mounted then shows up outside.
-    RUN_CHROOT_MOUNTS=private
-    unshare --mount --propagation private true 2>/dev/null || RUN_CHROOT_MOUNTS=unchanged
-    export RUN_CHROOT_MOUNTS
-    exec unshare --mount --propagation "$RUN_CHROOT_MOUNTS" "$0" "$tree" "$@"
+if [ -z "$RUN_CHROOT_OUTSIDE" ]; then
+    RUN_CHROOT_OUTSIDE=$PPID
+    export RUN_CHROOT_OUTSIDE
+    # Below a chroot that is no mount point nothing can be made private.
+    propagation=private
+    unshare --mount --propagation private true 2>/dev/null || propagation=unchanged
+    exec unshare --mount --propagation $propagation "$0" "$tree" "$@"
 fi
 
 inside()
@@ -35,18 +36,20 @@ inside()
             /usr/bin/env HOME=/tmp PATH=/usr/lib/wine:/usr/bin:/bin "$@"
 }
 
-mounts=
+# Only for mounts that show up outside after all. They must stay as long as a wineserver does, which opens files
+# for the programs of later calls too.
 finish()
 {
-    [ "$RUN_CHROOT_MOUNTS" = private ] && return
     inside wineserver -w
     for dir in $mounts; do umount -l "$dir"; done
 }
-trap finish EXIT
-trap 'exit 99' HUP INT TERM
 
 mount -t proc proc "$tree/proc" || exit 99
 mounts=$tree/proc
+if grep -q " $tree/proc " "/proc/$RUN_CHROOT_OUTSIDE/mountinfo"; then
+    trap finish EXIT
+    trap 'exit 99' HUP INT TERM
+fi
 for dir in "$srcdir" "$builddir"; do
     if [ -n "$dir" ]; then
         mkdir -p "$tree$dir" && mount --bind "$dir" "$tree$dir" || exit 99
@@ -54,7 +57,6 @@ for dir in "$srcdir" "$builddir"; do
     fi
 done
 
-# The mounts must stay as long as a wineserver does, which opens files for the programs of later calls too.
 dir=$(pwd)
 [ -d "$tree$dir" ] || dir=/
 # shellcheck disable=SC2016 # for the shell inside
