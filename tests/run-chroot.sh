@@ -36,8 +36,8 @@ inside()
             /usr/bin/env HOME=/tmp PATH=/usr/lib/wine:/usr/bin:/bin "$@"
 }
 
-# Only for mounts that show up outside after all. They must stay as long as a wineserver does, which opens files
-# for the programs of later calls too.
+# Only for mounts that show up outside after all. They must stay as long as a wineserver does, which opens
+# files for the programs of later calls too.
 finish()
 {
     inside wineserver -w
