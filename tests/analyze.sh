@@ -8,6 +8,7 @@
 
 srcdir=${srcdir:-.} host_cpu=${host_cpu:-x86_64} CC=${CC:-$host_cpu-w64-mingw32-gcc}
 out=analyze.out
+set -- "$@" -I"$srcdir/dlls/monohost"
 files=$(find "$srcdir/dlls" "$srcdir/programs" -name '*.c')
 : >$out
 
