@@ -5,9 +5,9 @@
  * memreplay: replays a recorded memory trace of a managed runtime through a memory host.
  */
 
-#define INITGUID
 #include <stdio.h>
 #include <wchar.h>
+#include <initguid.h>
 #include "memreplay.h"
 
 static const char usage[] =

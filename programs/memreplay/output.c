@@ -42,7 +42,7 @@ static void print_time(const struct trace *trace, const double *seconds, unsigne
 
     memcpy(sorted, seconds, passes * sizeof(*sorted));
     qsort(sorted, passes, sizeof(*sorted), compare_seconds);
-    printf("%-26s %13.3f s, %.0f ns per event", "time", sorted[passes / 2],
+    printf("%-26s %13.3f s, %.1f ns per event", "time", sorted[passes / 2],
             sorted[passes / 2] * 1e9 / trace->event_count);
     if (passes > 1) printf(" (median of %u; %.3f s to %.3f s)", passes, sorted[0], sorted[passes - 1]);
     printf("\n");

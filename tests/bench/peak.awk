@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# Copyright (C) 2026 the mscoreehost authors
+#
+# Two files of samples of host.c: one of a replay with nothing behind it, whose memory is that of memreplay
+# and of its threads, and one with an allocator. Prints the peaks of what the second has more, then live,
+# the peak of what the trace asked for.
+
+FNR == 1 { next }
+FNR == NR {
+    committed[$1] = $2
+    resident[$1] = $3
+    next
+}
+$1 in committed {
+    if ($2 - committed[$1] > most_committed) most_committed = $2 - committed[$1]
+    if ($3 - resident[$1] > most_resident) most_resident = $3 - resident[$1]
+}
+END { print what, live, most_committed + 0, most_resident + 0 }
