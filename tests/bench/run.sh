@@ -38,7 +38,10 @@ while [ $# != 0 ]; do
         case $1 in
         --rounds) rounds=$2 ;;
         --only) only=$2 ;;
-        --trace) traces="$traces $2" ;;
+        --trace)
+            [ -f "$2" ] || die "there is no $2"
+            traces="$traces $(cd "$(dirname "$2")" && pwd)/$(basename "$2")"
+            ;;
         --allocators) allocators=$2 ;;
         esac
         shift
