@@ -5,6 +5,7 @@
  * Looks at a program file before it is run, so that a wrong one gets a clear message.
  */
 
+#include <stddef.h>
 #include "clrhost.h"
 
 static bool read_at(HANDLE file, DWORD offset, void *buffer, DWORD size)
