@@ -28,15 +28,13 @@ static DWORD WINAPI limits_GetEnvironmentVariableW(const WCHAR *name, WCHAR *val
     return length;
 }
 
-/* What the limit leaves to the heap. The rest is for what a limit counts beside it: Mono's own structures,
- * code and metadata (10 to 20 MiB for the compilers and tools measured), the card table (8 MiB), blocks that
- * are swept and empty, the room into which a collection copies. */
-static SIZE_T heap_size(SIZE_T available)
+/* What a limit leaves to the heap, in MiB. Beside it a limit counts Mono's own structures, metadata and code (4 to
+ * 20 MiB in the programs measured) and the card table (8 MiB). */
+static unsigned int heap_size(unsigned int available)
 {
-    const SIZE_T mb = 1024 * 1024, fixed = 24 * mb, least = 16 * mb;
-    SIZE_T share = available / 8;
+    unsigned int reserve = min(available * 3 / 16, 24 + available / 32);
 
-    return available > fixed + share + least ? (available - fixed - share) / mb * mb : least;
+    return available > reserve + 8 + 16 ? available - reserve - 8 : 16;
 }
 
 void limits_init(IHostMemoryManager *memory)
@@ -54,8 +52,12 @@ void limits_init(IHostMemoryManager *memory)
 
     length = GetEnvironmentVariableW(VARIABLE, given, ARRAY_SIZE(given));
     if (length >= ARRAY_SIZE(given) || (length && wcsstr(given, L"max-heap-size"))) return;
-    _snwprintf(params, ARRAY_SIZE(params) - 1, L"major=marksweep,max-heap-size=%um%s%s",
-            (unsigned int)(heap_size(available) >> 20), length ? L"," : L"", length ? given : L"");
+
+    /* A concurrent collection, or one that leaves sweeping for later, has not yet freed anything when the request
+     * that started it is tried again: seen as OutOfMemoryException at a quarter of the limit. */
+    _snwprintf(params, ARRAY_SIZE(params) - 1,
+            L"major=marksweep,no-concurrent-sweep,no-lazy-sweep,max-heap-size=%um%ls%ls",
+            heap_size(available >> 20), length ? L"," : L"", length ? given : L"");
 }
 
 void limits_get_imports(struct import *imports)

@@ -27,6 +27,8 @@ void warn(const char *function, const char *format, ...) __attribute__((format(p
 /* runtime.c: the functions of Mono that are called, and what is known of its state. */
 bool runtime_init(HMODULE mono);
 bool runtime_is_started(void);
+bool runtime_is_collecting(void);
+bool runtime_collect_for_request(SIZE_T size);
 void runtime_collect(void);
 
 /* imports.c: one row for each import to redirect. */

@@ -20,6 +20,15 @@ static struct
     int (__cdecl *gc_max_generation)(void);
 } mono;
 
+/* Of the collector itself, not meant for embedding programs, but exported by every build for Windows seen so far.
+ * NULL: not there, and done without. */
+static struct
+{
+    void (__cdecl *perform_collection)(size_t size, int generation, const char *reason, int serial, int stop_world);
+    int (__cdecl *is_world_stopped)(void);
+    CRITICAL_SECTION *mutex;        /* held by whoever allocates past the nursery, or collects */
+} sgen;
+
 /* False: not a Mono runtime. */
 bool runtime_init(HMODULE module)
 {
@@ -46,6 +55,10 @@ bool runtime_init(HMODULE module)
         WARN("The module %p is not a Mono runtime: it does not export %s.\n", module, exports[i].name);
         return false;
     }
+
+    sgen.perform_collection = (void *)GetProcAddress(module, "sgen_perform_collection");
+    sgen.is_world_stopped = (void *)GetProcAddress(module, "sgen_is_world_stopped");
+    sgen.mutex = (void *)GetProcAddress(module, "sgen_gc_mutex");
     return true;
 }
 
@@ -54,14 +67,47 @@ bool runtime_is_started(void)
     return mono.get_root_domain() != NULL;
 }
 
-/* From a thread that Mono does not know. It is known for the time of the collection only: an attached thread
- * that waits elsewhere would have to be stopped for every other collection, and the runtime would wait for it
- * as it ends. Should it be ending already, thread_attach does not return. */
-void runtime_collect(void)
+bool runtime_is_collecting(void)
+{
+    return sgen.is_world_stopped && sgen.is_world_stopped();
+}
+
+/* For a request that is about to be refused: the CLR collects before it gives up on one, Mono does not. Such a
+ * request comes from inside the collector's allocator, in the place where that might have collected itself just
+ * before. False: it was another kind of request, and nothing has been collected. */
+bool runtime_collect_for_request(SIZE_T size)
+{
+    if (!sgen.perform_collection || !sgen.mutex || !sgen.is_world_stopped || sgen.is_world_stopped()) return false;
+    if ((DWORD)(ULONG_PTR)sgen.mutex->OwningThread != GetCurrentThreadId()) return false;
+    sgen.perform_collection(size, mono.gc_max_generation(), "refused by the host", true, true);
+    return true;
+}
+
+static DWORD WINAPI collect(void *arg)
 {
     struct thread *thread = mono.thread_attach(mono.get_root_domain());
 
-    if (!thread) return;
-    mono.gc_collect(mono.gc_max_generation());
-    mono.thread_detach(thread);
+    (void)arg;
+    if (thread)
+    {
+        mono.gc_collect(mono.gc_max_generation());
+        mono.thread_detach(thread);
+    }
+    return 0;
+}
+
+/* On a thread that lives for one collection. A thread that was attached is known to Mono until it ends, detached or
+ * not, and the next collection would wait for it to stop by itself, which a thread that sleeps elsewhere never does.
+ * Should the runtime be ending already, thread_attach does not return, and neither does this. */
+void runtime_collect(void)
+{
+    HANDLE thread = CreateThread(NULL, 0, collect, NULL, 0, NULL);
+
+    if (!thread)
+    {
+        WARN("No thread for a collection, error %lu.\n", GetLastError());
+        return;
+    }
+    WaitForSingleObject(thread, INFINITE);
+    CloseHandle(thread);
 }

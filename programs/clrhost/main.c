@@ -166,12 +166,27 @@ static int parse(struct command_line *line, int argc, WCHAR **argv)
     return i;
 }
 
+/* With a limit the program's large objects are to be refused first, while the collector can still work: a share for
+ * that, and low memory is told before it begins. */
+static void set_limit(HOST_CONTROL_OPTIONS *options, uint64_t limit)
+{
+    uint64_t process = min(limit * 3 / 16, (24 << 20) + limit / 32), domain = limit / 16;
+    uint64_t percent = (limit - process - domain) * 100 / limit;
+
+    options->limit = limit;
+    options->reserveProcess = process;
+    options->reserveAppDomain = domain;
+    options->dwLowLoad = percent * 92 / 100;
+    options->dwNeutralLoad = percent * 84 / 100;
+    options->dwHighLoad = percent * 70 / 100;
+}
+
 /* The host reads the variable, and what is given here comes after what is in it. The program is to find the
  * variable as it was. */
 static HRESULT create_control(const struct command_line *line, IHostControl **control)
 {
     HRESULT (WINAPI *create)(const HOST_CONTROL_OPTIONS *options, REFIID iid, void **out);
-    HOST_CONTROL_OPTIONS options = { .cbSize = sizeof(options), .limit = line->limit };
+    HOST_CONTROL_OPTIONS options = { .cbSize = sizeof(options) };
     WCHAR old[1024] = L"", both[2 * 1024];
     HMODULE module;
     HRESULT hr;
@@ -180,6 +195,7 @@ static HRESULT create_control(const struct command_line *line, IHostControl **co
     if (!(create = (void *)GetProcAddress(module, "CreateHostControl")))
         return HRESULT_FROM_WIN32(ERROR_PROC_NOT_FOUND);
 
+    if (line->limit) set_limit(&options, line->limit);
     GetEnvironmentVariableW(L"MSCOREEHOST", old, ARRAY_SIZE(old));
     swprintf(both, ARRAY_SIZE(both), L"%ls%ls%ls", old, old[0] && line->host[0] ? L"," : L"", line->host);
     if (line->host[0]) SetEnvironmentVariableW(L"MSCOREEHOST", both);
