@@ -5,7 +5,6 @@
  * memreplay: replays a recorded memory trace of a managed runtime through a memory host.
  */
 
-#include <stdio.h>
 #include <wchar.h>
 #include <initguid.h>
 #include "memreplay.h"
@@ -78,6 +77,18 @@ void complain_system(DWORD error, const char *format, ...)
     va_start(args, format);
     complain_va(tail, format, args);
     va_end(args);
+}
+
+void show_progress(const char *format, ...)
+{
+    char text[64];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    fprintf(stderr, "\r%-40s\r", text);
+    fflush(stderr);
 }
 
 /* Digits; then nothing, or one of the suffixes. */
@@ -242,9 +253,13 @@ static enum status run(struct command_line *line)
 int wmain(int argc, WCHAR **argv)
 {
     struct command_line line = {.passes = 1, .replay = {.fill = true, .level = eTaskCritical}};
+    static char buffers[2][4096];
     enum status status;
     DWORD mode;
 
+    /* Without a buffer each character on a terminal is a call. */
+    setvbuf(stdout, buffers[0], _IOFBF, sizeof(buffers[0]));
+    setvbuf(stderr, buffers[1], _IOFBF, sizeof(buffers[1]));
     if (parse_command_line(argc, argv, &line, &status))
     {
         line.replay.progress = !line.quiet && GetConsoleMode(GetStdHandle(STD_ERROR_HANDLE), &mode);

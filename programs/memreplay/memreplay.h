@@ -14,10 +14,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <windows.h>
 #include "mscoreehost.h"
 
 #define ARRAY_SIZE(x) (sizeof(x) / sizeof(*(x)))
+#define PRINTF_LIKE(format_at, args_at) \
+        __attribute__((format(__MINGW_PRINTF_FORMAT, format_at, args_at)))
 #define TRACE_PAGE 4096
 
 /* How the program ends. */
@@ -30,10 +33,13 @@ enum status
 };
 
 /* Prints "memreplay: " and the message to standard error. */
-void complain(const char *format, ...) __attribute__((format(gnu_printf, 1, 2)));
+void complain(const char *format, ...) PRINTF_LIKE(1, 2);
 
 /* The same, then what the system says about the error. */
-void complain_system(DWORD error, const char *format, ...) __attribute__((format(gnu_printf, 2, 3)));
+void complain_system(DWORD error, const char *format, ...) PRINTF_LIKE(2, 3);
+
+/* Puts the text in place of the one before, on the terminal; an empty one clears it. */
+void show_progress(const char *format, ...) PRINTF_LIKE(1, 2);
 
 /* ---- the trace ---- */
 

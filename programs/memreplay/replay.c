@@ -6,7 +6,6 @@
  * or changes what that other one makes. Everything the host answers is looked at.
  */
 
-#include <stdio.h>
 #include <string.h>
 #include "memreplay.h"
 
@@ -64,7 +63,7 @@ struct replay
 
 static const DWORD protections[] = {PAGE_NOACCESS, PAGE_READWRITE, PAGE_EXECUTE_READ, PAGE_EXECUTE_READWRITE};
 
-static void wrong(struct replay *replay, const char *format, ...) __attribute__((format(gnu_printf, 2, 3)));
+static void wrong(struct replay *replay, const char *format, ...) PRINTF_LIKE(2, 3);
 
 static void wrong(struct replay *replay, const char *format, ...)
 {
@@ -608,13 +607,6 @@ static void reset_trace(struct trace *trace)
     }
 }
 
-static void show_progress(const struct replay *replay)
-{
-    fprintf(stderr, "\rreplaying: %u %% ", (unsigned int)((uint64_t)replay->events_done * 100
-            / replay->trace->event_count));
-    fflush(stderr);
-}
-
 /* The first thread of each chain is started by now; any other one is when its predecessor has ended, and has
  * a higher number. A host in which threads wait for each other for ever must not stop whoever tests it. */
 static void wait_for_workers(struct replay *replay)
@@ -627,8 +619,10 @@ static void wait_for_workers(struct replay *replay)
     {
         while (WaitForSingleObject(replay->workers[i].handle, 250) == WAIT_TIMEOUT)
         {
-            if (replay->options->progress) show_progress(replay);
             done = replay->events_done;
+            if (replay->options->progress)
+                show_progress("replaying: %u %%",
+                        (unsigned int)((uint64_t)done * 100 / replay->trace->event_count));
             idle = done == done_before ? idle + 1 : 0;
             done_before = done;
             if (idle < STUCK_SECONDS * 4) continue;
@@ -638,7 +632,7 @@ static void wait_for_workers(struct replay *replay)
         }
         CloseHandle(replay->workers[i].handle);
     }
-    if (replay->options->progress) fprintf(stderr, "\r%40s\r", "");
+    if (replay->options->progress) show_progress("%s", "");
 }
 
 static enum status play(struct replay *replay)

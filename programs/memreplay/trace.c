@@ -6,7 +6,6 @@
  * id, size and offset and blame the host for the rest.
  */
 
-#include <stdio.h>
 #include <string.h>
 #include "memreplay.h"
 
@@ -87,7 +86,7 @@ struct reader
 };
 
 static bool garbled(struct reader *reader, const char *format, ...)
-        __attribute__((format(gnu_printf, 2, 3)));
+        PRINTF_LIKE(2, 3);
 
 static bool garbled(struct reader *reader, const char *format, ...)
 {
@@ -189,6 +188,7 @@ static bool parse_number(struct reader *reader, char **pos, const char *end, uin
     char *p = *pos;
     uint64_t number = 0;
 
+    *value = 0;
     if (p == end || *p < '0' || *p > '9') return garbled(reader, "the %s is not a number", what);
     if (*p == '0' && p + 1 < end && p[1] >= '0' && p[1] <= '9')
         return garbled(reader, "the %s has a leading zero", what);
@@ -208,6 +208,7 @@ static bool parse_number(struct reader *reader, char **pos, const char *end, uin
 static bool parse_field(struct reader *reader, char **pos, const char *end, uint64_t max, const char *what,
         uint64_t *value)
 {
+    *value = 0;
     if (*pos == end) return garbled(reader, "the %s is missing", what);
     if (**pos != ' ') return garbled(reader, "no space before the %s", what);
     ++*pos;
@@ -219,6 +220,7 @@ static bool parse_prot(struct reader *reader, char **pos, const char *end, enum 
     static const char *const names[] = {"none", "rw", "rx", "rwx"};
     unsigned int i;
 
+    *prot = PROT_NONE;
     if (*pos == end) return garbled(reader, "the protection is missing");
     if (**pos != ' ') return garbled(reader, "no space before the protection");
     ++*pos;
@@ -322,6 +324,7 @@ static bool parse_thread(struct reader *reader, char **pos, const char *end, WOR
     struct trace *trace = reader->trace;
     uint64_t value;
 
+    *thread = 0;
     if (!parse_field(reader, pos, end, UINT64_MAX, "thread", &value)) return false;
     if (value > trace->thread_count)
         return garbled(reader, "thread %" PRIu64 " is out of order: the next new one is %lu", value,
@@ -363,6 +366,7 @@ static bool parse_live_block(struct reader *reader, char **pos, const char *end,
 {
     uint64_t value;
 
+    *id = 0;
     if (!parse_field(reader, pos, end, UINT64_MAX, "block", &value)) return false;
     if (value || !or_none)
     {
@@ -380,6 +384,7 @@ static bool parse_size(struct reader *reader, char **pos, const char *end, const
 {
     uint64_t value;
 
+    *size = 0;
     if (!parse_field(reader, pos, end, UINT64_MAX, what, &value)) return false;
     if (!value) return garbled(reader, "the %s is 0", what);
     if (value > SIZE_MAX / 2)
@@ -482,18 +487,22 @@ static bool parse_free(struct reader *reader, char *pos, const char *end, WORD t
 
 /* ---- page events ---- */
 
-static bool new_step(struct reader *reader, enum page_action action, SIZE_T offset, SIZE_T size,
-        struct page_step **step)
+static struct page_step *new_step(struct reader *reader, enum page_action action, SIZE_T offset, SIZE_T size)
 {
     struct trace *trace = reader->trace;
+    struct page_step *step;
 
-    if (trace->step_count == COUNT_MAX) return garbled(reader, "too many page events");
-    if (!array_reserve(reader, &reader->steps, trace->step_count)) return false;
-    *step = &trace->steps[trace->step_count++];
-    (*step)->action = action;
-    (*step)->offset = offset;
-    (*step)->size = size;
-    return true;
+    if (trace->step_count == COUNT_MAX)
+    {
+        garbled(reader, "too many page events");
+        return NULL;
+    }
+    if (!array_reserve(reader, &reader->steps, trace->step_count)) return NULL;
+    step = &trace->steps[trace->step_count++];
+    step->action = action;
+    step->offset = offset;
+    step->size = size;
+    return step;
 }
 
 /* How many bytes from offset on, up to end, are in the same state. */
@@ -539,20 +548,20 @@ static bool protect_run(struct reader *reader, struct region_state *region, SIZE
     if (state == STATE_RESERVED)
     {
         if (prot == PROT_NONE) return true;
-        if (!new_step(reader, PAGES_COMMIT, offset, size, &step)) return false;
+        if (!(step = new_step(reader, PAGES_COMMIT, offset, size))) return false;
         step->committed = size;
         region->committed += size;
         reader->committed += size;
     }
     else
     {
-        if (!new_step(reader, PAGES_PROTECT, offset, size, &step)) return false;
+        if (!(step = new_step(reader, PAGES_PROTECT, offset, size))) return false;
         step->old_prot = state & STATE_PROT;
     }
     step->prot = prot;
     if (!stamped && is_writable(prot))
     {
-        if (!new_step(reader, PAGES_STAMP, offset, size, &step)) return false;
+        if (!new_step(reader, PAGES_STAMP, offset, size)) return false;
         stamped = STATE_STAMPED;
     }
     set_state(region, offset, size, STATE_COMMITTED | stamped | prot);
@@ -564,7 +573,6 @@ static bool check_range(struct reader *reader, const struct region_state *region
         SIZE_T *committed)
 {
     SIZE_T end = offset + size, run;
-    struct page_step *step;
     BYTE state;
 
     *committed = 0;
@@ -573,7 +581,7 @@ static bool check_range(struct reader *reader, const struct region_state *region
         run = state_run(region, offset, end, &state);
         if (state & STATE_COMMITTED) *committed += run;
         if ((state & STATE_STAMPED) && (state & STATE_PROT) != PROT_NONE
-                && !new_step(reader, PAGES_CHECK, offset, run, &step)) return false;
+                && !new_step(reader, PAGES_CHECK, offset, run)) return false;
     }
     return true;
 }
@@ -586,7 +594,7 @@ static bool release_region(struct reader *reader, DWORD id)
     SIZE_T committed;
 
     if (!check_range(reader, state, 0, region->size, &committed)) return false;
-    if (!new_step(reader, PAGES_RELEASE, 0, region->size, &step)) return false;
+    if (!(step = new_step(reader, PAGES_RELEASE, 0, region->size))) return false;
     step->committed = committed;
     if (state->map) HeapFree(GetProcessHeap(), 0, state->map);
     state->map = NULL;
@@ -655,7 +663,7 @@ static bool parse_map(struct reader *reader, char *pos, const char *end, WORD th
     state->live = true;
     ++reader->live_regions;
     reader->mapped += size;
-    if (!new_step(reader, prot == PROT_NONE ? PAGES_RESERVE : PAGES_RESERVE_COMMIT, 0, size, &step))
+    if (!(step = new_step(reader, prot == PROT_NONE ? PAGES_RESERVE : PAGES_RESERVE_COMMIT, 0, size)))
         return false;
     step->prot = prot;
     if (prot != PROT_NONE)
@@ -667,7 +675,7 @@ static bool parse_map(struct reader *reader, char *pos, const char *end, WORD th
     }
     if (is_writable(prot))
     {
-        if (!new_step(reader, PAGES_STAMP, 0, size, &step)) return false;
+        if (!new_step(reader, PAGES_STAMP, 0, size)) return false;
         state->state |= STATE_STAMPED;
     }
     end_page_event(reader);
@@ -678,6 +686,7 @@ static bool parse_live_region(struct reader *reader, char **pos, const char *end
 {
     uint64_t value;
 
+    *id = 0;
     if (!parse_field(reader, pos, end, UINT64_MAX, "region", &value)) return false;
     if (!value) return garbled(reader, "region 0 is none");
     if (value > reader->trace->region_count)
@@ -693,6 +702,7 @@ static bool parse_range(
     SIZE_T whole = reader->trace->regions[id].size;
     uint64_t value;
 
+    *offset = *size = 0;
     if (!parse_field(reader, pos, end, UINT64_MAX, "offset", &value)) return false;
     if (!parse_size(reader, pos, end, "size", size)) return false;
     if (value % TRACE_PAGE || *size % TRACE_PAGE)
@@ -740,7 +750,7 @@ static bool parse_decommit(struct reader *reader, char *pos, const char *end, WO
     if (!new_page_event(reader, thread, id) || !make_map(reader, state, reader->trace->regions[id].size))
         return false;
     if (!check_range(reader, state, offset, size, &committed)) return false;
-    if (!new_step(reader, PAGES_DECOMMIT, offset, size, &step)) return false;
+    if (!(step = new_step(reader, PAGES_DECOMMIT, offset, size))) return false;
     step->committed = committed;
     state->committed -= committed;
     reader->committed -= committed;
@@ -768,7 +778,7 @@ static bool parse_unmap(struct reader *reader, char *pos, const char *end, WORD 
 static bool parse_event(struct reader *reader, char *pos, const char *end)
 {
     const char *letter;
-    WORD thread = 0;
+    WORD thread;
 
     if (pos == end) return garbled(reader, "the line is empty");
     if (*pos == '#') return garbled(reader, "a comment after the first event");
@@ -882,8 +892,7 @@ static bool read_all(struct reader *reader)
         if (reader->progress && trace->event_count >= shown + 250000)
         {
             shown = trace->event_count;
-            fprintf(stderr, "\rreading: %lu events ", shown);
-            fflush(stderr);
+            show_progress("reading: %lu events", shown);
         }
     }
     if (!good) return false;
@@ -940,7 +949,7 @@ enum status trace_read(const WCHAR *path, bool progress, struct trace *trace)
     }
 
     good = read_all(&reader);
-    if (reader.progress) fprintf(stderr, "\r%40s\r", "");
+    if (reader.progress) show_progress("%s", "");
 
     for (i = 1; reader.states && i <= trace->region_count; ++i)
         if (reader.states[i].map) HeapFree(GetProcessHeap(), 0, reader.states[i].map);
