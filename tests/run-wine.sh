@@ -14,11 +14,11 @@
 
 unset DISPLAY WAYLAND_DISPLAY
 builddir=${builddir:-$(pwd)}
-dlls=$builddir/dlls/mscoreehost
+dlls="Z:$builddir/dlls/mscoreehost;Z:$builddir/dlls/monohost"
 WINEPREFIX=${WINEPREFIX:-$builddir/wineprefix}
 WINEDEBUG=${WINEDEBUG:--all}
 WINEDLLOVERRIDES=${WINEDLLOVERRIDES:-mscoree,mshtml=;winedbg.exe=d}
-WINEPATH=Z:$(printf '%s' "$dlls" | tr / '\134')
+WINEPATH=$(printf '%s' "$dlls" | tr / '\134')
 CMOCKA_MESSAGE_OUTPUT=${CMOCKA_MESSAGE_OUTPUT:-TAP}
 export WINEPREFIX WINEDEBUG WINEDLLOVERRIDES WINEPATH CMOCKA_MESSAGE_OUTPUT
 
