@@ -21,6 +21,7 @@
 #define bench_check bench_check_sysv
 #define bench_memory bench_memory_sysv
 #define bench_run bench_run_sysv
+#define large_workloads large_workloads_sysv
 #define open_malloc open_malloc_sysv
 #define thread_workloads thread_workloads_sysv
 #endif
@@ -49,7 +50,9 @@ struct workload
     SIZE_T param;
 };
 
-extern const struct workload thread_workloads[];    /* the last one has no name */
+/* The last one of each has no name. */
+extern const struct workload large_workloads[];
+extern const struct workload thread_workloads[];
 
 /* A malloc of the DLL, got as a runtime gets one. */
 IHostMalloc *open_malloc(const struct settings *settings);

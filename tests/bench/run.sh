@@ -21,7 +21,7 @@ export builddir WINEPREFIX GLIBC_TUNABLES
 out=$builddir/bench
 programs=$builddir/tests/bench
 
-rounds=7 least=6 threads=25 repeat=3 memory=64
+rounds=7 least=6 threads=25 repeat=3 memory=64 passes=3
 only='*' traces= allocators=
 
 die()
@@ -32,7 +32,7 @@ die()
 
 while [ $# != 0 ]; do
     case $1 in
-    --quick) rounds=3 least=2 threads=10 repeat=1 memory=16 ;;
+    --quick) rounds=3 least=2 threads=10 repeat=1 memory=16 passes=1 ;;
     --rounds | --only | --trace | --allocators)
         [ $# -gt 1 ] || die "$1 needs a value"
         case $1 in
@@ -90,7 +90,7 @@ replay()
     export BENCH_ALLOCATOR
     shift
     if is_linux "$BENCH_ALLOCATOR"; then run "$programs/memreplay-sysv.exe" "$@"
-    else run "$builddir/programs/memreplay/memreplay.exe" "$@"
+    else run "$programs/memreplay.exe" "$@"
     fi
 }
 
@@ -218,18 +218,22 @@ for work in $works; do
     trace=${work#replay-}.trace
     live=$(sed -n '/^#/!q; s/^# peak-live-bytes: //p' "$trace")
     [ -n "$live" ] || continue
-    for allocator in floor $allocators; do
-        progress "memory, $work, $allocator"
-        dll=$(dll_of "$allocator")
-        # Ours too is looked at by the one that samples.
-        [ "$allocator" != host ] || dll=$programs/windows.dll
-        BENCH_SAMPLES=$work-$allocator.csv
-        export BENCH_SAMPLES
-        rm -f "$BENCH_SAMPLES"
-        replay "$allocator" --no-fill --quiet --dll "$dll" "$trace"
-        [ "$allocator" = floor ] || [ ! -f "$BENCH_SAMPLES" ] ||
-            awk -F , -v OFS=, -v what="$work,$allocator" -v live="$live" -f "$here/peak.awk" \
-                "$work-floor.csv" "$BENCH_SAMPLES" >>memory.csv
+    pass=0
+    while [ $pass -lt $passes ]; do
+        pass=$((pass + 1))
+        for allocator in floor $allocators; do
+            progress "memory, $work, $allocator, $pass of $passes"
+            dll=$(dll_of "$allocator")
+            # Ours too is looked at by the one that samples.
+            [ "$allocator" != host ] || dll=$programs/windows.dll
+            BENCH_SAMPLES=$work-$allocator.csv
+            export BENCH_SAMPLES
+            rm -f "$BENCH_SAMPLES"
+            replay "$allocator" --no-fill --quiet --dll "$dll" "$trace"
+            [ "$allocator" = floor ] || [ ! -f "$BENCH_SAMPLES" ] ||
+                awk -F , -v OFS=, -v what="$work,$allocator" -v live="$live" -f "$here/peak.awk" \
+                    "$work-floor.csv" "$BENCH_SAMPLES" >>memory.csv
+        done
     done
     unset BENCH_SAMPLES
 done
@@ -240,6 +244,9 @@ if [ "$only" = '*' ] || [ "$only" = memory ]; then
             sed "s/ /,/g; s/^/memory-/; s/\$/,$allocator/"
     done | awk -F , -v OFS=, '{ print $1, $5, $2, $3, $4 }' >>memory.csv
 fi
+# What a library of Linux maps itself, Wine does not know of.
+awk -F , -v OFS=, '$2 ~ /^(host|heap|msvcrt)$/ { print; next } { print $1, $2, $3, "", $5 }' memory.csv >memory.new &&
+    mv memory.new memory.csv
 progress ''
 
 # ---- results ----

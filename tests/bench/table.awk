@@ -32,6 +32,11 @@ function over_host(work, who,    r, n, list) {
     return n ? median(list, n) : 0
 }
 
+function median_of(what, step, who,    i, n, list) {
+    for (i = 1; i <= passes[step, who]; i++) if (what[step, who, i] != "") list[++n] = what[step, who, i]
+    return n ? median(list, n) : ""
+}
+
 function group_of(work) {
     if (work ~ /^debug/) return ""
     if (work ~ /^replay/) return "replay"
@@ -64,9 +69,10 @@ FILENAME == "rounds.csv" {
     next
 }
 {
-    live[$1, $2] = $3
-    committed[$1, $2] = $4
-    resident[$1, $2] = $5
+    live[$1] = $3
+    pass = ++passes[$1, $2]
+    committed[$1, $2, pass] = $4
+    resident[$1, $2, pass] = $5
     if (!($1 in seen)) step[++steps] = $1
     seen[$1]
     measured[$1]
@@ -131,10 +137,11 @@ END {
         replay_count = split(replays, replay, " ")
         for (w = 1; w <= replay_count; w++) {
             printf "%-18s", replay[w]
-            for (k = 1; k <= count; k++) printf " %9s", ratio(resident[replay[w], who[k]] / live[replay[w], "host"])
+            for (k = 1; k <= count; k++)
+                printf " %9s", ratio(median_of(resident, replay[w], who[k]) / live[replay[w]])
             printf "\n%-18s", ""
             for (k = 1; k <= count; k++)
-                printf " %9s", k <= 3 && who[k] ~ /^h|^msvcrt/ ? ratio(committed[replay[w], who[k]] / live[replay[w], "host"]) : "-"
+                printf " %9s", ratio(median_of(committed, replay[w], who[k]) / live[replay[w]])
             printf "\n"
         }
     }
@@ -146,8 +153,8 @@ END {
         for (s = 1; s <= steps; s++) {
             name = step[s]
             sub(/^memory-/, "", name)
-            printf "%-18s %9s", name, mib(live[step[s], "host"])
-            for (k = 1; k <= count; k++) printf " %9s", mib(resident[step[s], who[k]])
+            printf "%-18s %9s", name, mib(live[step[s]])
+            for (k = 1; k <= count; k++) printf " %9s", mib(median_of(resident, step[s], who[k]))
             printf "\n"
         }
     }

@@ -2,7 +2,7 @@
  *
  * Copyright (C) 2026 the mscoreehost authors
  *
- * The workloads on one thread, the list of all, and how a workload gets its malloc.
+ * The workloads with small blocks on one thread, the list of all, and how a workload gets its malloc.
  */
 
 #include <string.h>
@@ -11,14 +11,9 @@
 #define ROUND 4096              /* blocks between two looks at the clock */
 #define RING_COUNT 1024
 #define BATCH_COUNT 100000
-#define LARGE_COUNT 8
-#define LARGE_MIX_COUNT 16
-#define PAGE 4096
 
 static void *batch[BATCH_COUNT];
 static unsigned int batch_order[BATCH_COUNT];
-
-/* ---- small blocks ---- */
 
 /* A block is freed before the next one is made. */
 static double run_pair(const struct settings *settings, IHostMalloc *malloc, SIZE_T size)
@@ -152,68 +147,7 @@ static double run_batch(const struct settings *settings, IHostMalloc *malloc, SI
     return (double)elapsed / count;
 }
 
-/* ---- large blocks ---- */
-
-static void replace_each(IHostMalloc *malloc, void **blocks, SIZE_T size)
-{
-    unsigned int i;
-
-    for (i = 0; i < LARGE_COUNT; ++i)
-    {
-        give(malloc, blocks[i]);
-        blocks[i] = take(malloc, size);
-    }
-}
-
-static double run_large(const struct settings *settings, IHostMalloc *malloc, SIZE_T size)
-{
-    uint64_t start, elapsed, count = 0;
-    void *blocks[LARGE_COUNT];
-    unsigned int i;
-
-    for (i = 0; i < LARGE_COUNT; ++i) blocks[i] = take(malloc, size);
-    for (i = 0; i < 8; ++i) replace_each(malloc, blocks, size);
-    start = time_ns();
-    do
-    {
-        for (i = 0; i < 8; ++i) replace_each(malloc, blocks, size);
-        count += 8 * LARGE_COUNT;
-    } while ((elapsed = time_ns() - start) < settings->least_ns);
-    for (i = 0; i < LARGE_COUNT; ++i) give(malloc, blocks[i]);
-    return (double)elapsed / count;
-}
-
-static void replace_random(IHostMalloc *malloc, void **blocks, bool touch, unsigned int *state)
-{
-    unsigned int random = next_random(state);
-    SIZE_T size = (SIZE_T)0x8000 << (random >> 8) % 6, offset;
-    void **block = &blocks[random % LARGE_MIX_COUNT];
-
-    size += next_random(state) % size;
-    if (*block) give(malloc, *block);
-    *block = take(malloc, size);
-    for (offset = PAGE; touch && offset < size; offset += PAGE) ((volatile char *)*block)[offset] = 1;
-}
-
-/* 32 KiB to 2 MiB, of every scale alike. */
-static double run_large_mix(const struct settings *settings, IHostMalloc *malloc, SIZE_T touch)
-{
-    void *blocks[LARGE_MIX_COUNT] = {NULL};
-    uint64_t start, elapsed, count = 0;
-    unsigned int i, state = 521288629;
-
-    for (i = 0; i < 256; ++i) replace_random(malloc, blocks, touch, &state);
-    start = time_ns();
-    do
-    {
-        for (i = 0; i < 64; ++i) replace_random(malloc, blocks, touch, &state);
-        count += 64;
-    } while ((elapsed = time_ns() - start) < settings->least_ns);
-    for (i = 0; i < LARGE_MIX_COUNT; ++i) if (blocks[i]) give(malloc, blocks[i]);
-    return (double)elapsed / count;
-}
-
-static const struct workload workloads[] =
+static const struct workload small_workloads[] =
 {
     {"pair-16", run_pair, 16},
     {"pair-64", run_pair, 64},
@@ -226,12 +160,7 @@ static const struct workload workloads[] =
     {"batch-lifo", run_batch, ORDER_LIFO},
     {"batch-fifo", run_batch, ORDER_FIFO},
     {"batch-rand", run_batch, ORDER_RANDOM},
-    {"large-64K", run_large, 0x10000},
-    {"large-256K", run_large, 0x40000},
-    {"large-1M", run_large, 0x100000},
-    {"large-4M", run_large, 0x400000},
-    {"largemix", run_large_mix, false},
-    {"largemix-touch", run_large_mix, true},
+    {NULL, NULL, 0}
 };
 
 /* ---- all of them ---- */
@@ -260,12 +189,17 @@ IHostMalloc *open_malloc(const struct settings *settings)
 
 bool bench_run(const struct settings *settings, unsigned int index, const char **name, double *ns)
 {
+    static const struct workload *const all[] = {small_workloads, thread_workloads, large_workloads};
     const struct workload *workload;
     IHostMalloc *malloc;
+    unsigned int i;
 
-    if (index < ARRAY_SIZE(workloads)) workload = &workloads[index];
-    else workload = &thread_workloads[index - ARRAY_SIZE(workloads)];
-    if (!workload->name) return false;
+    for (i = 0; i < ARRAY_SIZE(all); ++i)
+    {
+        for (workload = all[i]; workload->name && index; ++workload) --index;
+        if (workload->name) break;
+    }
+    if (i == ARRAY_SIZE(all)) return false;
 
     *name = workload->name;
     if (!ns) return true;
