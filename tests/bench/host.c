@@ -13,62 +13,9 @@
 #include "host.h"
 #include "usage.h"
 
-#define SAMPLE_INTERVAL 512
+#define SAMPLE_INTERVAL 512     /* allocations */
 #define SAMPLE_MAX 16384
-
-/* ---- page regions ---- */
-
-#define REGION_MAX 8192
-
-/* What the page calls reserve is not the allocator's, and in two replays it does not come and go at the same
- * time. A hash table by the base. */
-#define GONE ((void *)1)
-
-static void *regions[REGION_MAX];
-static SRWLOCK regions_lock = SRWLOCK_INIT;
-
-/* The place that holds value, on the way from where base belongs to the first empty one. */
-static void **find_region(void *base, void *value)
-{
-    SIZE_T i, place = (UINT_PTR)base >> 16;
-    void **region;
-
-    for (i = 0; i < REGION_MAX; ++i)
-    {
-        region = &regions[(place + i) % REGION_MAX];
-        if (*region == value) return region;
-        if (!*region) return NULL;
-    }
-    return NULL;
-}
-
-static void add_region(void *base)
-{
-    void **region;
-
-    AcquireSRWLockExclusive(&regions_lock);
-    if ((region = find_region(base, GONE)) || (region = find_region(base, NULL))) *region = base;
-    ReleaseSRWLockExclusive(&regions_lock);
-}
-
-static void remove_region(void *base)
-{
-    void **region;
-
-    AcquireSRWLockExclusive(&regions_lock);
-    if ((region = find_region(base, base))) *region = GONE;
-    ReleaseSRWLockExclusive(&regions_lock);
-}
-
-static bool is_region(void *base)
-{
-    bool found;
-
-    AcquireSRWLockShared(&regions_lock);
-    found = find_region(base, base);
-    ReleaseSRWLockShared(&regions_lock);
-    return found;
-}
+#define LARGE 0x8000            /* a block that alone may make a peak */
 
 /* ---- samples ---- */
 
@@ -81,7 +28,11 @@ struct sampler
     LONG allocs;
     LONG sample_count;
     struct usage before;
-    struct usage samples[SAMPLE_MAX];
+    struct sample
+    {
+        LONG allocs;
+        struct usage usage;
+    } samples[SAMPLE_MAX];
 };
 
 static struct sampler sampler;
@@ -115,10 +66,18 @@ static void write_samples(void)
     }
     fprintf(file, "allocs,committed,resident\n");
     for (i = 0; i < sampler.sample_count; ++i)
-        fprintf(file, "%ld,%lld,%lld\n", (long)(i + 1) * SAMPLE_INTERVAL,
-                sampler.samples[i].committed - sampler.before.committed,
-                sampler.samples[i].resident - sampler.before.resident);
+        fprintf(file, "%d,%lld,%lld\n", (int)sampler.samples[i].allocs,
+                sampler.samples[i].usage.committed - sampler.before.committed,
+                sampler.samples[i].usage.resident - sampler.before.resident);
     fclose(file);
+}
+
+/* Samples are taken of replays on one thread: no lock. */
+static void take_sample(LONG allocs)
+{
+    if (sampler.sample_count == SAMPLE_MAX) return;
+    sampler.samples[sampler.sample_count].allocs = allocs;
+    get_usage(&sampler.samples[sampler.sample_count++].usage);
 }
 
 static ULONG STDMETHODCALLTYPE sampler_Release(IHostMalloc *iface)
@@ -133,15 +92,11 @@ static HRESULT STDMETHODCALLTYPE sampler_Alloc(
         IHostMalloc *iface, SIZE_T size, EMemoryCriticalLevel level, void **mem)
 {
     HRESULT hr = IHostMalloc_Alloc(sampler.inner, size, level, mem);
-    LONG allocs = InterlockedIncrement(&sampler.allocs);
+    LONG allocs = ++sampler.allocs;
 
     (void)iface;
     if (hr == S_OK && sampler.fill) memset(*mem, 1, size);
-    if (!(allocs % SAMPLE_INTERVAL) && allocs / SAMPLE_INTERVAL <= SAMPLE_MAX)
-    {
-        get_usage(&sampler.samples[allocs / SAMPLE_INTERVAL - 1], is_region);
-        InterlockedIncrement(&sampler.sample_count);
-    }
+    if (!(allocs % SAMPLE_INTERVAL) || size >= LARGE) take_sample(allocs);
     return hr;
 }
 
@@ -175,8 +130,8 @@ static HRESULT create_sampled_malloc(const char *name, IHostMalloc **out)
     sampler.fill = strcmp(name, "floor");
     /* The buffer is to be there before the first look, not to grow while it is filled. */
     memset(sampler.samples, 0xff, sizeof(sampler.samples));
-    get_usage(&sampler.before, is_region);
-    get_usage(&sampler.before, is_region);
+    get_usage(&sampler.before);
+    get_usage(&sampler.before);
     *out = &sampler.IHostMalloc_iface;
     return create_malloc(name, &sampler.inner);
 }
@@ -222,7 +177,6 @@ static HRESULT STDMETHODCALLTYPE manager_VirtualAlloc(IHostMemoryManager *iface,
     (void)iface;
     (void)level;
     *mem = VirtualAlloc(address, size, type, protect);
-    if (*mem && type & MEM_RESERVE && sampler.inner) add_region(*mem);
     return *mem ? S_OK : HRESULT_FROM_WIN32(GetLastError());
 }
 
@@ -230,7 +184,6 @@ static HRESULT STDMETHODCALLTYPE manager_VirtualFree(
         IHostMemoryManager *iface, LPVOID address, SIZE_T size, DWORD type)
 {
     (void)iface;
-    if (type & MEM_RELEASE && sampler.inner) remove_region(address);
     return VirtualFree(address, size, type) ? S_OK : HRESULT_FROM_WIN32(GetLastError());
 }
 

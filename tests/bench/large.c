@@ -2,7 +2,8 @@
  *
  * Copyright (C) 2026 the mscoreehost authors
  *
- * The workloads with large blocks, on one thread. Only the first word of a block is written, save in one of them.
+ * The workloads with large blocks, on one thread. Only the first word of a block is written, save in one of
+ * them.
  */
 
 #include "bench.h"

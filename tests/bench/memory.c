@@ -26,7 +26,7 @@ static void show(const struct load *load, const char *step)
 {
     struct usage now;
 
-    get_usage(&now, NULL);
+    get_usage(&now);
     printf("%s %lld %lld %lld\n", step, (long long)load->live, now.committed - load->before.committed,
             now.resident - load->before.resident);
     fflush(stdout);
@@ -66,8 +66,8 @@ void bench_memory(const struct settings *settings, SIZE_T bytes)
     load.blocks = touched(load.capacity * sizeof(*load.blocks));
     load.sizes = touched(load.capacity * sizeof(*load.sizes));
     /* Twice: what the first look itself takes is not to be counted. */
-    get_usage(&load.before, NULL);
-    get_usage(&load.before, NULL);
+    get_usage(&load.before);
+    get_usage(&load.before);
     load.malloc = open_malloc(settings);
 
     for (; load.count < FRESH_COUNT; ++load.count) make(&load, load.count);

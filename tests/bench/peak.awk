@@ -2,9 +2,9 @@
 #
 # Copyright (C) 2026 the mscoreehost authors
 #
-# Two files of samples of host.c: one of a replay with nothing behind it, whose memory is that of memreplay
-# and of its threads, and one with an allocator. Prints the peaks of what the second has more, then live,
-# the peak of what the trace asked for.
+# Two files of samples of host.c, of the same replay: with nothing behind it, which is the memory of
+# memreplay itself, and with an allocator. Prints the peak of what was live, and the peaks of what the
+# second has more than the first.
 
 FNR == 1 { next }
 FNR == NR {

@@ -21,7 +21,7 @@ export builddir WINEPREFIX GLIBC_TUNABLES
 out=$builddir/bench
 programs=$builddir/tests/bench
 
-rounds=7 least=6 threads=25 repeat=3 memory=64 passes=3
+rounds=7 least=6 threads=25 repeat=3 memory=64
 only='*' traces= allocators=
 
 die()
@@ -32,7 +32,7 @@ die()
 
 while [ $# != 0 ]; do
     case $1 in
-    --quick) rounds=3 least=2 threads=10 repeat=1 memory=16 passes=1 ;;
+    --quick) rounds=3 least=2 threads=10 repeat=1 memory=16 ;;
     --rounds | --only | --trace | --allocators)
         [ $# -gt 1 ] || die "$1 needs a value"
         case $1 in
@@ -213,29 +213,31 @@ progress ''
 
 # ---- memory ----
 
+# On one thread, so that every replay does the same: a thread under Wine takes 2 MiB, more than many a heap.
 for work in $works; do
     case $work in replay-*) ;; *) continue ;; esac
     trace=${work#replay-}.trace
     live=$(sed -n '/^#/!q; s/^# peak-live-bytes: //p' "$trace")
     [ -n "$live" ] || continue
-    pass=0
-    while [ $pass -lt $passes ]; do
-        pass=$((pass + 1))
-        for allocator in floor $allocators; do
-            progress "memory, $work, $allocator, $pass of $passes"
-            dll=$(dll_of "$allocator")
-            # Ours too is looked at by the one that samples.
-            [ "$allocator" != host ] || dll=$programs/windows.dll
-            BENCH_SAMPLES=$work-$allocator.csv
-            export BENCH_SAMPLES
-            rm -f "$BENCH_SAMPLES"
-            replay "$allocator" --no-fill --quiet --dll "$dll" "$trace"
-            [ "$allocator" = floor ] || [ ! -f "$BENCH_SAMPLES" ] ||
-                awk -F , -v OFS=, -v what="$work,$allocator" -v live="$live" -f "$here/peak.awk" \
-                    "$work-floor.csv" "$BENCH_SAMPLES" >>memory.csv
-        done
+    for allocator in floor $allocators; do
+        progress "memory, $work, $allocator"
+        dll=$(dll_of "$allocator")
+        # Ours too is looked at by the one that samples.
+        [ "$allocator" != host ] || dll=$programs/windows.dll
+        BENCH_SAMPLES=$work-$allocator.csv
+        export BENCH_SAMPLES
+        rm -f "$BENCH_SAMPLES"
+        replay "$allocator" --no-fill --threads one --quiet --dll "$dll" "$trace"
+        unset BENCH_SAMPLES
+        [ "$allocator" = floor ] || [ ! -f "$work-$allocator.csv" ] ||
+            awk -F , -v OFS=, -v what="$work,$allocator" -v live="$live" -f "$here/peak.awk" \
+                "$work-floor.csv" "$work-$allocator.csv" >>memory.csv
     done
-    unset BENCH_SAMPLES
+    # With the threads as recorded it has to be believed; its tests see to that.
+    replay host --no-fill --dll "$(dll_of host)" "$trace" |
+        awk -v OFS=, -v what="$work-threads,host" '
+            /^peak live bytes/ { live = $4 }
+            /^peak heap committed/ { print what, live, $4, "" }' >>memory.csv
 done
 if [ "$only" = '*' ] || [ "$only" = memory ]; then
     for allocator in $allocators; do
@@ -245,7 +247,7 @@ if [ "$only" = '*' ] || [ "$only" = memory ]; then
     done | awk -F , -v OFS=, '{ print $1, $5, $2, $3, $4 }' >>memory.csv
 fi
 # What a library of Linux maps itself, Wine does not know of.
-awk -F , -v OFS=, '$2 ~ /^(host|heap|msvcrt)$/ { print; next } { print $1, $2, $3, "", $5 }' memory.csv >memory.new &&
+awk -F , -v OFS=, '$2 !~ /^(host|heap|msvcrt)$/ { $4 = "" } { print }' memory.csv >memory.new &&
     mv memory.new memory.csv
 progress ''
 

@@ -32,11 +32,6 @@ function over_host(work, who,    r, n, list) {
     return n ? median(list, n) : 0
 }
 
-function median_of(what, step, who,    i, n, list) {
-    for (i = 1; i <= passes[step, who]; i++) if (what[step, who, i] != "") list[++n] = what[step, who, i]
-    return n ? median(list, n) : ""
-}
-
 function group_of(work) {
     if (work ~ /^debug/) return ""
     if (work ~ /^replay/) return "replay"
@@ -51,6 +46,10 @@ function number(x) {
 }
 
 function ratio(x) { return x ? sprintf(x >= 100 ? "%.0f" : x >= 10 ? "%.1f" : "%.2f", x) : "-" }
+
+function over_live(what, work, who) {
+    return live[work, who] ? ratio(what[work, who] / live[work, who]) : "-"
+}
 
 function mib(x) { return sprintf("%.1f", x / 1048576) }
 
@@ -69,13 +68,12 @@ FILENAME == "rounds.csv" {
     next
 }
 {
-    live[$1] = $3
-    pass = ++passes[$1, $2]
-    committed[$1, $2, pass] = $4
-    resident[$1, $2, pass] = $5
-    if (!($1 in seen)) step[++steps] = $1
-    seen[$1]
-    measured[$1]
+    live[$1, $2] = $3
+    committed[$1, $2] = $4
+    resident[$1, $2] = $5
+    if ($1 ~ /^replay/) next
+    if (!($1 in loaded)) step[++steps] = $1
+    loaded[$1] = $3
 }
 
 END {
@@ -130,19 +128,18 @@ END {
         printf "\n"
     }
 
-    for (w = 1; w <= works; w++) if (work[w] in measured) replays = replays " " work[w]
+    for (w = 1; w <= works; w++) if ((work[w], "host") in live) replays = replays " " work[w]
     if (replays) {
-        print "\nMost memory over most live bytes in a replay: resident, then committed (not known of Linux libraries)"
+        print "\nMost memory over most live bytes in a replay on one thread: resident, then committed (not known of"
+        print "libraries of Linux), then committed by the host's own count with the threads as recorded"
         head("")
         replay_count = split(replays, replay, " ")
         for (w = 1; w <= replay_count; w++) {
             printf "%-18s", replay[w]
-            for (k = 1; k <= count; k++)
-                printf " %9s", ratio(median_of(resident, replay[w], who[k]) / live[replay[w]])
+            for (k = 1; k <= count; k++) printf " %9s", over_live(resident, replay[w], who[k])
             printf "\n%-18s", ""
-            for (k = 1; k <= count; k++)
-                printf " %9s", ratio(median_of(committed, replay[w], who[k]) / live[replay[w]])
-            printf "\n"
+            for (k = 1; k <= count; k++) printf " %9s", over_live(committed, replay[w], who[k])
+            printf "\n%-18s %9s\n", "", over_live(committed, replay[w] "-threads", "host")
         }
     }
     if (steps) {
@@ -153,8 +150,8 @@ END {
         for (s = 1; s <= steps; s++) {
             name = step[s]
             sub(/^memory-/, "", name)
-            printf "%-18s %9s", name, mib(live[step[s]])
-            for (k = 1; k <= count; k++) printf " %9s", mib(median_of(resident, step[s], who[k]))
+            printf "%-18s %9s", name, mib(loaded[step[s]])
+            for (k = 1; k <= count; k++) printf " %9s", mib(resident[step[s], who[k]])
             printf "\n"
         }
     }

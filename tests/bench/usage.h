@@ -9,7 +9,6 @@
 #define BENCH_USAGE_H
 
 #define PSAPI_VERSION 1
-#include <stdbool.h>
 #include <windows.h>
 #include <psapi.h>
 
@@ -19,8 +18,7 @@ struct usage
     long long resident;
 };
 
-/* not_these: tells allocations that are not to be counted as committed; may be NULL. */
-static inline void get_usage(struct usage *usage, bool (*not_these)(void *base))
+static inline void get_usage(struct usage *usage)
 {
     PROCESS_MEMORY_COUNTERS counters = {.cb = sizeof(counters)};
     MEMORY_BASIC_INFORMATION info;
@@ -33,9 +31,7 @@ static inline void get_usage(struct usage *usage, bool (*not_these)(void *base))
             address < (char *)system.lpMaximumApplicationAddress
             && VirtualQuery(address, &info, sizeof(info)) == sizeof(info);
             address = (char *)info.BaseAddress + info.RegionSize)
-        if (info.State == MEM_COMMIT && info.Type == MEM_PRIVATE
-                && (!not_these || !not_these(info.AllocationBase)))
-            usage->committed += info.RegionSize;
+        if (info.State == MEM_COMMIT && info.Type == MEM_PRIVATE) usage->committed += info.RegionSize;
 
     GetProcessMemoryInfo(GetCurrentProcess(), &counters, sizeof(counters));
     usage->resident = counters.WorkingSetSize;
