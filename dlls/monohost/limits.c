@@ -28,8 +28,8 @@ static DWORD WINAPI limits_GetEnvironmentVariableW(const WCHAR *name, WCHAR *val
     return length;
 }
 
-/* What a limit leaves to the heap, in MiB. Beside it a limit counts Mono's own structures, metadata and code (4 to
- * 20 MiB in the programs measured) and the card table (8 MiB). */
+/* What a limit leaves to the heap, in MiB. Beside it a limit counts Mono's own structures, metadata and code
+ * (4 to 20 MiB in the programs measured) and the card table (8 MiB). */
 static unsigned int heap_size(unsigned int available)
 {
     unsigned int reserve = min(available * 3 / 16, 24 + available / 32);
@@ -53,8 +53,8 @@ void limits_init(IHostMemoryManager *memory)
     length = GetEnvironmentVariableW(VARIABLE, given, ARRAY_SIZE(given));
     if (length >= ARRAY_SIZE(given) || (length && wcsstr(given, L"max-heap-size"))) return;
 
-    /* A concurrent collection, or one that leaves sweeping for later, has not yet freed anything when the request
-     * that started it is tried again: seen as OutOfMemoryException at a quarter of the limit. */
+    /* A concurrent collection, or one that leaves sweeping for later, has not yet freed anything when the
+     * request that started it is tried again: seen as OutOfMemoryException at a quarter of the limit. */
     _snwprintf(params, ARRAY_SIZE(params) - 1,
             L"major=marksweep,no-concurrent-sweep,no-lazy-sweep,max-heap-size=%um%ls%ls",
             heap_size(available >> 20), length ? L"," : L"", length ? given : L"");

@@ -48,9 +48,9 @@ static BOOL host_free(void *address, SIZE_T size, DWORD type)
     return hr == S_OK;
 }
 
-/* Could it be committed? For aligned blocks Mono reserves first and commits the aligned part then. It survives it
- * when the reservation fails (it asks for half as much, or raises OutOfMemoryException), but not when the commit
- * does. So what would be refused there is refused here. */
+/* Could it be committed? For aligned blocks Mono reserves first and commits the aligned part then. It
+ * survives it when the reservation fails (it asks for half as much, or raises OutOfMemoryException), but not
+ * when the commit does. So what would be refused there is refused here. */
 static bool can_commit(void *mem, SIZE_T size, EMemoryCriticalLevel level)
 {
     if (!host_alloc(mem, size, MEM_COMMIT, PAGE_READWRITE, level)) return false;
@@ -63,7 +63,8 @@ static void *alloc_object(void *address, SIZE_T size, DWORD type, DWORD protecti
 {
     void *mem = host_alloc(address, size, type, protection, eTaskCritical);
 
-    if (!mem && runtime_collect_for_request(size)) mem = host_alloc(address, size, type, protection, eTaskCritical);
+    if (!mem && runtime_collect_for_request(size))
+        mem = host_alloc(address, size, type, protection, eTaskCritical);
     return mem;
 }
 
@@ -73,21 +74,23 @@ static void *reserve_section(SIZE_T size, DWORD type, DWORD protection)
     void *mem = host_alloc(NULL, size, type, protection, eProcessCritical);
 
     if (!mem || can_commit(mem, size, eAppDomainCritical)) return mem;
-    if (size >= LARGE_OBJECT && runtime_collect_for_request(size) && can_commit(mem, size, eAppDomainCritical))
-        return mem;
+    if (size >= LARGE_OBJECT && runtime_collect_for_request(size)
+            && can_commit(mem, size, eAppDomainCritical)) return mem;
     host_free(mem, 0, MEM_RELEASE);
     SetLastError(ERROR_COMMITMENT_LIMIT);
     return NULL;
 }
 
-/* Levels: one large object is task-critical; a section for many, app-domain-critical, so that a program that was
- * refused a large one can still make small ones; what Mono does not survive losing, process-critical, to be met from
- * the host's reserve. And until the runtime has started everything is process-critical, as the CLR has it. */
+/* Levels: one large object is task-critical; a section for many, app-domain-critical, so that a program that
+ * was refused a large one can still make small ones; what Mono does not survive losing, process-critical, to
+ * be met from the host's reserve. And until the runtime has started everything is process-critical, as the
+ * CLR has it. */
 static LPVOID WINAPI pages_VirtualAlloc(LPVOID address, SIZE_T size, DWORD type, DWORD protection)
 {
     DWORD kind = type & (MEM_RESERVE | MEM_COMMIT);
 
-    if (protection == PAGE_READWRITE && size > LAST_RESORT && runtime_is_started() && !runtime_is_collecting())
+    if (protection == PAGE_READWRITE && size > LAST_RESORT && runtime_is_started()
+            && !runtime_is_collecting())
     {
         if (kind == (MEM_RESERVE | MEM_COMMIT) && size >= LARGE_OBJECT)
             return alloc_object(address, size, type, protection);

@@ -20,11 +20,12 @@ static struct
     int (__cdecl *gc_max_generation)(void);
 } mono;
 
-/* Of the collector itself, not meant for embedding programs, but exported by every build for Windows seen so far.
- * NULL: not there, and done without. */
+/* Of the collector itself, not meant for embedding programs, but exported by every build for Windows seen so
+ * far. NULL: not there, and done without. */
 static struct
 {
-    void (__cdecl *perform_collection)(size_t size, int generation, const char *reason, int serial, int stop_world);
+    void (__cdecl *perform_collection)(size_t size, int generation, const char *reason, int serial,
+            int stop_world);
     int (__cdecl *is_world_stopped)(void);
     CRITICAL_SECTION *mutex;        /* held by whoever allocates past the nursery, or collects */
 } sgen;
@@ -72,12 +73,13 @@ bool runtime_is_collecting(void)
     return sgen.is_world_stopped && sgen.is_world_stopped();
 }
 
-/* For a request that is about to be refused: the CLR collects before it gives up on one, Mono does not. Such a
- * request comes from inside the collector's allocator, in the place where that might have collected itself just
- * before. False: it was another kind of request, and nothing has been collected. */
+/* For a request that is about to be refused: the CLR collects before it gives up on one, Mono does not. Such
+ * a request comes from inside the collector's allocator, in the place where that might have collected itself
+ * just before. False: it was another kind of request, and nothing has been collected. */
 bool runtime_collect_for_request(SIZE_T size)
 {
-    if (!sgen.perform_collection || !sgen.mutex || !sgen.is_world_stopped || sgen.is_world_stopped()) return false;
+    if (!sgen.perform_collection || !sgen.mutex || !sgen.is_world_stopped) return false;
+    if (sgen.is_world_stopped()) return false;
     if ((DWORD)(ULONG_PTR)sgen.mutex->OwningThread != GetCurrentThreadId()) return false;
     sgen.perform_collection(size, mono.gc_max_generation(), "refused by the host", true, true);
     return true;
@@ -96,9 +98,10 @@ static DWORD WINAPI collect(void *arg)
     return 0;
 }
 
-/* On a thread that lives for one collection. A thread that was attached is known to Mono until it ends, detached or
- * not, and the next collection would wait for it to stop by itself, which a thread that sleeps elsewhere never does.
- * Should the runtime be ending already, thread_attach does not return, and neither does this. */
+/* On a thread that lives for one collection. A thread that was attached is known to Mono until it ends,
+ * detached or not, and the next collection would wait for it to stop by itself, which a thread that sleeps
+ * elsewhere never does. Should the runtime be ending already, thread_attach does not return, and neither does
+ * this. */
 void runtime_collect(void)
 {
     HANDLE thread = CreateThread(NULL, 0, collect, NULL, 0, NULL);

@@ -166,8 +166,8 @@ static int parse(struct command_line *line, int argc, WCHAR **argv)
     return i;
 }
 
-/* With a limit the program's large objects are to be refused first, while the collector can still work: a share for
- * that, and low memory is told before it begins. */
+/* With a limit the program's large objects are to be refused first, while the collector can still work: a
+ * share for that, and low memory is told before it begins. */
 static void set_limit(HOST_CONTROL_OPTIONS *options, uint64_t limit)
 {
     uint64_t process = min(limit * 3 / 16, (24 << 20) + limit / 32), domain = limit / 16;

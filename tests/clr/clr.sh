@@ -3,8 +3,9 @@
 #
 # Copyright (C) 2026 the mscoreehost authors
 #
-# A real runtime on the host, as TAP: the battery and Debian's own programs under clrhost on both builds of Mono,
-# every call of the module counted, programs that meet a limit, somebody else's host, Wine's own mscoree.dll, mistakes.
+# A real runtime on the host, as TAP: the battery and Debian's own programs under clrhost on both builds of
+# Mono, every call of the module counted, programs that meet a limit, somebody else's host, Wine's own
+# mscoree.dll, mistakes.
 # Needs the runtimes of build-runtime.sh and skips everything where they are not in the cache.
 
 srcdir=${srcdir:-.} builddir=${builddir:-.}
@@ -149,7 +150,8 @@ peak_within()
 clrhost --limit 128M --summary "$work/limits.exe" churn 10240 48
 check '10 GiB of garbage through 128 MiB' test "$status" = 0
 check 'the commit stays within the limit' peak_within 128
-check 'low memory and its end are told' grep -qE 'low [1-9][0-9]*, (neutral [1-9]|neutral 0, high [1-9])' "$work/err"
+check 'low memory and its end are told' \
+    grep -qE 'low [1-9][0-9]*, (neutral [1-9]|neutral 0, high [1-9])' "$work/err"
 sed -n 's/^  \(committed  \|refused\|notif\)/# \1/p' "$work/err"
 clrhost --limit 128M --summary "$work/limits.exe" hoard
 check 'OutOfMemoryException at the limit, and the program goes on' test "$status" = 0
