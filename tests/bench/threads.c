@@ -31,7 +31,7 @@ struct worker
 {
     struct crew *crew;
     unsigned int index;
-    uint64_t count;             /* blocks that were made and freed */
+    unsigned int count;         /* blocks that were made and freed */
     char pad[CACHE_LINE];
 };
 
@@ -40,6 +40,19 @@ static void *slots[MAX_THREADS][SLOT_COUNT];
 static bool should_stop(const struct crew *crew)
 {
     return __atomic_load_n(&crew->stop, __ATOMIC_RELAXED);
+}
+
+static void count_blocks(struct worker *worker, unsigned int count)
+{
+    __atomic_store_n(&worker->count, worker->count + count, __ATOMIC_RELAXED);
+}
+
+static unsigned int count_all(const struct worker *workers, unsigned int worker_count)
+{
+    unsigned int i, count = 0;
+
+    for (i = 0; i < worker_count; ++i) count += __atomic_load_n(&workers[i].count, __ATOMIC_RELAXED);
+    return count;
 }
 
 static void wait_for_go(struct crew *crew)
@@ -54,7 +67,7 @@ static double run_crew(const struct settings *settings, IHostMalloc *malloc, LPT
     struct crew crew = {.malloc = malloc, .go = CreateEventA(NULL, TRUE, FALSE, NULL)};
     struct worker workers[MAX_THREADS] = {{NULL}};
     HANDLE threads[MAX_THREADS];
-    uint64_t start, elapsed, count = 0;
+    uint64_t start, elapsed;
     unsigned int i;
 
     for (i = 0; i < thread_count; ++i)
@@ -67,7 +80,8 @@ static double run_crew(const struct settings *settings, IHostMalloc *malloc, LPT
 
     start = time_ns();
     SetEvent(crew.go);
-    Sleep(settings->threads_ms);
+    /* Where the machine is busy with something else the time may be too short for anything at all. */
+    do Sleep(settings->threads_ms); while (!count_all(workers, thread_count));
     __atomic_store_n(&crew.stop, true, __ATOMIC_RELAXED);
     elapsed = time_ns() - start;
 
@@ -75,11 +89,9 @@ static double run_crew(const struct settings *settings, IHostMalloc *malloc, LPT
     {
         WaitForSingleObject(threads[i], INFINITE);
         CloseHandle(threads[i]);
-        count += workers[i].count;
     }
     CloseHandle(crew.go);
-    if (!count) fatal("no thread got anything done");
-    return (double)elapsed / count;
+    return (double)elapsed / count_all(workers, thread_count);
 }
 
 /* ---- larson: each thread replaces blocks of its own, in no order ---- */
@@ -90,7 +102,6 @@ static DWORD WINAPI larson_main(void *context)
     IHostMalloc *malloc = worker->crew->malloc;
     void **own = slots[worker->index];
     unsigned int i, random, state = 362436069 + worker->index;
-    uint64_t count = 0;
 
     for (i = 0; i < SLOT_COUNT; ++i) own[i] = take(malloc, mix_size(next_random(&state)));
     wait_for_go(worker->crew);
@@ -102,9 +113,8 @@ static DWORD WINAPI larson_main(void *context)
             give(malloc, own[random % SLOT_COUNT]);
             own[random % SLOT_COUNT] = take(malloc, mix_size(random >> 12));
         }
-        count += GROUP;
+        count_blocks(worker, GROUP);
     }
-    worker->count = count;
     for (i = 0; i < SLOT_COUNT; ++i) give(malloc, own[i]);
     return 0;
 }
@@ -151,23 +161,23 @@ static void produce(struct crew *crew, struct ring *ring)
     }
 }
 
-static uint64_t consume(struct crew *crew, struct ring *ring)
+static void consume(struct worker *worker, struct ring *ring)
 {
+    struct crew *crew = worker->crew;
     uint32_t freed = ring->freed;
     unsigned int i, spins = 0;
-    uint64_t count = 0;
 
     for (;;)
     {
         if (__atomic_load_n(&ring->made, __ATOMIC_ACQUIRE) == freed)
         {
-            if (should_stop(crew)) return count;
+            if (should_stop(crew)) return;
             rest(&spins);
             continue;
         }
         for (i = 0; i < GROUP; ++i, ++freed) give(crew->malloc, ring->blocks[freed % RING_COUNT]);
         __atomic_store_n(&ring->freed, freed, __ATOMIC_RELEASE);
-        count += GROUP;
+        count_blocks(worker, GROUP);
     }
 }
 
@@ -177,7 +187,7 @@ static DWORD WINAPI prodcons_main(void *context)
     struct ring *ring = &rings[worker->index / 2];
 
     wait_for_go(worker->crew);
-    if (worker->index % 2) worker->count = consume(worker->crew, ring);
+    if (worker->index % 2) consume(worker, ring);
     else produce(worker->crew, ring);
     return 0;
 }
@@ -210,7 +220,6 @@ static DWORD WINAPI exchange_main(void *context)
     IHostMalloc *malloc = worker->crew->malloc;
     struct exchange *own = &exchanges[worker->index];
     unsigned int i, random, state = 123456789 + worker->index;
-    uint64_t count = 0;
 
     wait_for_go(worker->crew);
     while (!should_stop(worker->crew))
@@ -219,9 +228,8 @@ static DWORD WINAPI exchange_main(void *context)
         for (i = 0; i < EXCHANGE_COUNT; ++i) own->blocks[i] = take(malloc, mix_size(random + i));
         own = __atomic_exchange_n(&on_offer[(random >> 20) % EXCHANGE_SLOTS], own, __ATOMIC_ACQ_REL);
         for (i = 0; i < EXCHANGE_COUNT && own->blocks[i]; ++i) give(malloc, own->blocks[i]);
-        count += i;
+        count_blocks(worker, i);
     }
-    worker->count = count;
     memset(own, 0, sizeof(*own));
     return 0;
 }
