@@ -22,7 +22,9 @@ out=$builddir/bench
 programs=$builddir/tests/bench
 
 rounds=7 least=6 threads=25 repeat=3 memory=64
-only='*' traces= allocators=
+only='*'
+traces=''
+allocators=''
 
 die()
 {
