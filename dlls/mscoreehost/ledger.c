@@ -121,9 +121,6 @@ static bool try_charge(struct ledger *ledger, size_t bytes, unsigned int level)
 
 bool ledger_charge(struct ledger *ledger, enum ledger_account account, size_t bytes, unsigned int level)
 {
-    /* Published runtimes pass eProcessCritical for everything until they have started. */
-    if (level < eProcessCritical && !ledger->started) InterlockedExchange(&ledger->started, TRUE);
-
     if (!try_charge(ledger, bytes, level) && !(ledger_reclaim(ledger) && try_charge(ledger, bytes, level)))
         return false;
     gauge_add(&ledger->accounts[account], bytes);

@@ -96,6 +96,13 @@ void ledger_remove_region(struct ledger *ledger, size_t bytes);
 void ledger_add_view(struct ledger *ledger, size_t bytes);
 void ledger_remove_view(struct ledger *ledger, size_t bytes);
 
+/* To be called for each request, granted from what is there already or not: published runtimes pass
+ * eProcessCritical for everything until they have started. */
+static inline void ledger_note_level(struct ledger *ledger, unsigned int level)
+{
+    if (level < eProcessCritical && !ledger->started) InterlockedExchange(&ledger->started, TRUE);
+}
+
 void ledger_note_invalid_free(struct ledger *ledger);
 
 void ledger_add_holder(struct ledger *ledger, struct ledger_holder *holder);

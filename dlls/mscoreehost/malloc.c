@@ -31,6 +31,7 @@ static struct host_malloc *impl_from_IMscoreeHostMalloc(IMscoreeHostMalloc *ifac
 /* What the heap gave, as the runtime wants to hear it. */
 static HRESULT answer(struct host_malloc *malloc, void *given, size_t size, unsigned int level, void **mem)
 {
+    ledger_note_level(malloc->ledger, level);
     if ((*mem = given)) return S_OK;
     ledger_note_refused(malloc->ledger, size, level);
     return E_OUTOFMEMORY;

@@ -262,6 +262,7 @@ HRESULT pages_alloc(struct pages *pages, void *address, size_t size, DWORD type,
     HRESULT hr;
 
     *mem = NULL;
+    ledger_note_level(pages->ledger, level);
     /* MEM_RESET and its kin take nothing. */
     if (!(type & (MEM_RESERVE | MEM_COMMIT))) return alloc_unaccounted(address, size, type, protect, mem);
 
