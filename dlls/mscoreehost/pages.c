@@ -230,13 +230,14 @@ static HRESULT commit(struct pages *pages, char *address, size_t size, DWORD typ
         unsigned int level, void **mem)
 {
     struct region *region = region_find(pages, address);
+    MEMORY_BASIC_INFORMATION info;
     size_t first, count, bytes;
     HRESULT hr;
 
-    /* Address space the manager did not reserve cannot be accounted for. The system's own error for a commit
-     * into nothing is the same. */
-    if (!region) return refuse(HOST_E_INVALIDOPERATION, ERROR_INVALID_ADDRESS);
-    if (!size || !page_span(pages, region->base, address, size, &first, &count)
+    /* Address space that someone else reserved cannot be accounted for. */
+    if (!region && VirtualQuery(address, &info, sizeof(info)) && info.State != MEM_FREE)
+        return refuse(HOST_E_INVALIDOPERATION, ERROR_INVALID_ADDRESS);
+    if (!region || !size || !page_span(pages, region->base, address, size, &first, &count)
             || count > region->pages - first)
         return alloc_unaccounted(address, size, type, protect, mem);
 
@@ -281,17 +282,14 @@ HRESULT pages_alloc(struct pages *pages, void *address, size_t size, DWORD type,
 
 static HRESULT decommit(struct pages *pages, struct region *region, char *address, size_t size, DWORD type)
 {
-    size_t first, count, charged;
+    size_t first = 0, count = region->pages, charged;
 
+    /* Wine 8.0 would round a size near SIZE_MAX up to 0, which is the whole region. */
+    if (size && !page_span(pages, region->base, address, size, &first, &count))
+        return refuse(E_INVALIDARG, ERROR_INVALID_PARAMETER);
+    /* Size 0 is the whole region too, and valid at its base only. */
     if (!VirtualFree(address, size, type)) return last_error_hr();
 
-    /* Size 0 is the whole region, and valid at its base only. */
-    if (!size)
-    {
-        first = 0;
-        count = region->pages;
-    }
-    else if (!page_span(pages, region->base, address, size, &first, &count)) return S_OK;
     count = min(count, region->pages - first);
     charged = count_charged(region, first, count);
     set_charged(region, first, count, false);
