@@ -1208,7 +1208,7 @@ static void test_step_43_exit_in_mid_call(void **state)
     assert_non_null(mapping);
     result = MapViewOfFile(mapping, FILE_MAP_WRITE, 0, 0, 0);
     assert_non_null((void *)result);
-    GetModuleFileNameW(NULL, path, ARRAY_SIZE(path));
+    get_program_path(path, ARRAY_SIZE(path));
     for (i = 0; i < EXITS; i++)
     {
         *result = 0;

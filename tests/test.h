@@ -214,6 +214,20 @@ static inline unsigned int next_random(unsigned int *seed)
     return *seed;
 }
 
+/* ---- child processes ---- */
+
+/* The program itself, to be started again. Wine gives a Winelib program a name without .so; a Windows program of
+ * that name may lie beside it. */
+static inline void get_program_path(WCHAR *path, DWORD size)
+{
+    DWORD length = GetModuleFileNameW(NULL, path, size);
+
+    assert_in_range(length, 1, size - 4);
+#ifdef __WINE__
+    if (lstrcmpiW(path + length - 3, L".so")) lstrcatW(path, L".so");
+#endif
+}
+
 /* ---- the DLL ---- */
 
 typedef HRESULT (WINAPI *create_host_control_fn)(const HOST_CONTROL_OPTIONS *options, REFIID iid, void **out);
