@@ -216,8 +216,8 @@ static inline unsigned int next_random(unsigned int *seed)
 
 /* ---- child processes ---- */
 
-/* The program itself, to be started again. Wine gives a Winelib program a name without .so; a Windows program of
- * that name may lie beside it. */
+/* The program itself, to be started again. Wine gives a Winelib program a name without .so; a Windows program
+ * of that name may lie beside it. */
 static inline void get_program_path(WCHAR *path, DWORD size)
 {
     DWORD length = GetModuleFileNameW(NULL, path, size);
