@@ -2,153 +2,234 @@
  *
  * Copyright (C) 2026 the mscoreehost authors
  *
- * The allocator: creation, the calls of heap.h, counters.
+ * The allocator: creation and the calls of heap.h.
  */
 
 #include "heap_private.h"
 
-#define GIVE_BACK_AGE 100       /* milliseconds */
+#define WIDE_AFTER 64       /* requests above INLINE_TOP, after which a thread gets cursors for them */
 
 struct heap *heap_create(unsigned int flags, struct heap_owner *owner)
 {
-    size_t bytes = ROUND_UP(sizeof(struct heap) + META_GRAIN, PAGE_BYTES);
+    size_t bytes = ROUND_UP(sizeof(struct heap) + META_GRAIN, PAGE_BYTES) + PAGE_BYTES;
     DWORD error = GetLastError();
+    struct heap_need need = {0};
     struct heap *heap = NULL;
     HANDLE system;
 
     /* Process critical: without its heap there is no runtime. */
     if (!owner->charge(owner, bytes, 2)) return NULL;
-    system = HeapCreate(flags & HEAP_EXECUTABLE ? HEAP_CREATE_ENABLE_EXECUTE : 0, 0, 0);
-    if (system && !(heap = HeapAlloc(system, HEAP_ZERO_MEMORY, sizeof(*heap)))) HeapDestroy(system);
-    if (!heap)
-    {
-        owner->credit(owner, bytes);
-        return NULL;
-    }
-    SetLastError(error);
+    if (!(system = HeapCreate(flags & HEAP_EXECUTABLE ? HEAP_CREATE_ENABLE_EXECUTE : 0, 0, 0)))
+        goto no_system;
+    if (!(heap = HeapAlloc(system, HEAP_ZERO_MEMORY, sizeof(*heap))) || !heap_map_create(heap)) goto no_heap;
     heap->system = system;
     heap->owner = owner;
     heap->flags = flags;
     heap->committed = bytes;
     heap->last_sweep = GetTickCount();
+    while (!(heap->common || (heap->common = heap_cache_create(heap, &need)))
+            || !heap_cache_widen(heap->common, &need))
+    {
+        if (!heap_meta_grow(heap, need.meta, 2)) goto no_common;
+    }
+    heap_cache_register(heap);
+    SetLastError(error);
     return heap;
+
+no_common:
+    heap_map_destroy(heap);
+no_heap:
+    HeapDestroy(system);
+no_system:
+    owner->credit(owner, bytes);
+    return NULL;
 }
 
 void heap_destroy(struct heap *heap)
 {
     struct heap_owner *owner = heap->owner;
-    size_t committed = heap->committed + heap->records_dropped;
+    size_t committed = heap->committed + heap->uncredited;
     DWORD error = GetLastError();
 
+    heap_cache_unregister(heap);
+    heap_map_destroy(heap);
     HeapDestroy(heap->system);
     owner->credit(owner, committed);
     SetLastError(error);
 }
 
-static size_t give_back(struct heap *heap, unsigned int age)
+/* Spans without a live block become pages again, chunks that have been empty for age milliseconds go back. */
+size_t heap_give_back(struct heap *heap, unsigned int age)
 {
     struct chunk *chunks;
-    size_t records;
+    size_t uncredited;
+    bool quiet;
 
     if (!lock_acquire(&heap->lock)) return 0;
-    heap_sweep(heap);
+    POKE(heap->last_sweep, GetTickCount());
+    heap_spans_retire(heap);
+    if (heap->limbo)
+    {
+        /* Under the lock: nobody else's limbo is mixed with ours. */
+        quiet = heap_caches_quiet(heap, NULL);
+        if (quiet) heap_spans_recycle(heap);
+    }
     chunks = heap_chunk_collect(heap, age);
-    records = heap->records_dropped;
-    heap->records_dropped = 0;
+    uncredited = heap->uncredited;
+    heap->uncredited = 0;
     lock_release(&heap->lock);
-    if (records) heap->owner->credit(heap->owner, records);
-    return heap_chunk_release(heap, chunks) + records;
+    if (uncredited) heap->owner->credit(heap->owner, uncredited);
+    return heap_chunk_release(heap, chunks) + uncredited;
+}
+
+static size_t trim(struct heap *heap, struct cache *cache)
+{
+    if (lock_acquire(&heap->lock))
+    {
+        if (cache) heap_cache_drop(heap, cache);
+        heap_cache_drop(heap, heap->common);
+        lock_release(&heap->lock);
+    }
+    return heap_give_back(heap, 0);
 }
 
 size_t heap_trim(struct heap *heap)
 {
-    return give_back(heap, 0);
+    /* In a heap whose caller serialises, the one cache may be another thread's at this moment. */
+    return trim(heap, heap->way == HEAP_WAY_SOLO ? NULL : heap_cache_of(&heap->front, heap->way));
 }
 
-static void *take_block(struct heap *heap, unsigned int class, size_t size, bool any, struct heap_need *need)
+/* Before more is taken from the system: are there spans without a live block? Looking for them costs 0.1
+ * us each, so that it is done less and less often while it finds little. */
+static bool sweep_instead(struct heap *heap)
 {
-    struct cursor *cursor = &heap->cursors[class];
-    size_t block = heap_class_sizes[class];
-    unsigned int i;
+    unsigned int skip = PEEK(heap->skip_sweeps);
+    struct chunk *chunk;
+    size_t found = 0;
 
-    if (!cursor->bits && !heap_refill(heap, class, any, need)) return NULL;
-    i = (unsigned int)__builtin_ctzll(cursor->bits);
+    if (PEEK(heap->skipped_sweeps) < skip)
+    {
+        POKE(heap->skipped_sweeps, PEEK(heap->skipped_sweeps) + 1);
+        return false;
+    }
+    POKE(heap->skipped_sweeps, 0);
+    heap_give_back(heap, AGE_NEVER);
+    if (!lock_acquire(&heap->lock)) return false;
+    for (chunk = heap->chunks; chunk; chunk = chunk->next) found += chunk->own ? 0 : chunk->free_count;
+    skip = found * 32 >= heap->chunk_bytes >> PAGE_SHIFT ? 0 : skip < 4 ? 2 * skip + 1 : 7;
+    POKE(heap->skip_sweeps, skip);
+    lock_release(&heap->lock);
+    return found != 0;
+}
+
+bool heap_grow(struct heap *heap, const struct heap_need *need, unsigned int level)
+{
+    if (need->meta) return heap_meta_grow(heap, need->meta, level);
+    if (!need->pages) return false;
+    if (!heap_chunk_grow(heap, need->pages, need->own, level)) return false;
+    heap_map_grow(heap, level);
+    return true;
+}
+
+/* From the cursor, which is not empty. */
+static void *take(struct cache *cache, unsigned int class, size_t size)
+{
+    struct cursor *cursor = cursor_of(cache, class);
+    struct span *span = home_of(cache, class)->span;
+    unsigned int i = (unsigned int)__builtin_ctzll(cursor->bits);
+
     cursor->bits &= cursor->bits - 1;
-    if (block > SLACK_TOP)
-    {
-        cursor->span->sizes[cursor->state + i - cursor->span->state] = (uint32_t)size;
-        cursor->state[i] = 0;
-    }
-    else cursor->state[i] = (uint8_t)(block - size);
-    return cursor->base + i * block;
+    if (class >= CACHED_COUNT) span->sizes[cursor->state + i - span->state] = (uint32_t)size;
+    __atomic_store_n(&cursor->state[i], class < CACHED_COUNT ? (uint8_t)(cursor->block_size - size) : 0,
+            __ATOMIC_RELEASE);
+    return cursor->base + (size_t)i * cursor->block_size;
 }
 
-/* The owner has refused: any free block that is large enough and can say so. */
-static void *take_any(struct heap *heap, size_t size)
+/* Under the lock. */
+static void *try_common(struct heap *heap, size_t size, struct heap_need *need)
 {
-    struct heap_need need = {0};
     unsigned int class;
-    void *mem;
-
-    for (class = heap_class_of(size); class < CLASS_COUNT; class++)
-    {
-        size_t block = heap_class_sizes[class];
-
-        if (block <= SLACK_TOP && block - size >= STATE_FREE) continue;
-        if ((mem = take_block(heap, class, size, true, &need))) return mem;
-    }
-    return NULL;
-}
-
-static void count_in(struct heap *heap, size_t size)
-{
-    heap->live_bytes += size;
-    heap->live_blocks++;
-    if (heap->live_bytes > heap->peak_live_bytes) heap->peak_live_bytes = heap->live_bytes;
-    if (heap->live_blocks > heap->peak_live_blocks) heap->peak_live_blocks = heap->live_blocks;
-}
-
-static void *try_alloc(struct heap *heap, size_t size, bool any, struct heap_need *need)
-{
-    void *mem;
 
     memset(need, 0, sizeof(*need));
-    if (size > CLASS_TOP) mem = heap_large_take(heap, size, need);
-    else if (any) mem = take_any(heap, size);
-    else mem = take_block(heap, heap_class_of(size), size, false, need);
-    if (mem) count_in(heap, size);
+    if (size > CLASS_TOP) return heap_large_take(heap, size, need);
+    class = heap_class_of(size);
+    if (!cursor_of(heap->common, class)->bits && !heap_cache_refill(heap, heap->common, class, need))
+        return NULL;
+    return take(heap->common, class, size);
+}
+
+static void *end_of_process(struct heap *heap, size_t size)
+{
+    return VirtualAlloc(NULL, size ? size : 1, MEM_RESERVE | MEM_COMMIT,
+            heap->flags & HEAP_EXECUTABLE ? PAGE_EXECUTE_READWRITE : PAGE_READWRITE);
+}
+
+static void *try_alloc(struct heap *heap, struct cache *cache, size_t size, struct heap_need *need)
+{
+    unsigned int class;
+    void *mem;
+    bool wide;
+
+    if (cache && size <= SLACK_TOP && (size <= INLINE_TOP || cache->more || ++cache->wide_turns > WIDE_AFTER))
+    {
+        class = heap_class_of(size);
+        if (class >= FIRST_COUNT && !cache->more)
+        {
+            if (!lock_acquire(&heap->lock)) return NULL;
+            wide = heap_cache_widen(cache, need);
+            lock_release(&heap->lock);
+            if (!wide) return NULL;
+        }
+        if (!cursor_of(cache, class)->bits && !heap_cache_refill(heap, cache, class, need)) return NULL;
+        mem = take(cache, class, size);
+        if (!room_take(&cache->room, size)) heap_settle(cache);
+        return mem;
+    }
+    /* A thread died in here: what is behind the lock cannot be used any more. */
+    if (!lock_acquire(&heap->lock)) return end_of_process(heap, size);
+    mem = try_common(heap, size, need);
+    if (mem && !cache && !room_take(&heap->common->room, size)) heap_settle(heap->common);
+    lock_release(&heap->lock);
+    if (mem && cache && !room_take(&cache->room, size)) heap_settle(cache);
+    return mem;
+}
+
+static void *take_any(struct heap *heap, struct cache *cache, size_t size)
+{
+    void *mem;
+
+    if (size > CLASS_TOP || !lock_acquire(&heap->lock)) return NULL;
+    mem = heap_span_take_any(heap, size);
+    if (mem && !cache && !room_take(&heap->common->room, size)) heap_settle(heap->common);
+    lock_release(&heap->lock);
+    if (mem && cache && !room_take(&cache->room, size)) heap_settle(cache);
     return mem;
 }
 
 void *heap_alloc(struct heap *heap, size_t size, unsigned int level)
 {
     struct heap_need need;
-    bool last = false;
+    struct cache *cache;
+    bool swept = false;
     void *mem;
 
     if (size > (SIZE_MAX >> 1) - (1 << 20)) return NULL;
+    cache = heap_cache_get(heap, level, true);
     for (;;)
     {
-        /* The process is ending and a thread died in here: what is behind the lock cannot be used any more. */
-        if (!lock_acquire(&heap->lock)) return VirtualAlloc(NULL, size ? size : 1, MEM_RESERVE | MEM_COMMIT,
-                heap->flags & HEAP_EXECUTABLE ? PAGE_EXECUTE_READWRITE : PAGE_READWRITE);
-        mem = try_alloc(heap, size, false, &need);
-        if (!mem && last && size <= CLASS_TOP)
+        memset(&need, 0, sizeof(need));
+        if ((mem = try_alloc(heap, cache, size, &need))) return mem;
+        if (!need.meta && !need.pages) return end_of_process(heap, size);
+        if (!need.meta && !swept && sweep_instead(heap))
         {
-            mem = try_alloc(heap, size, true, &need);
-            lock_release(&heap->lock);
-            return mem;
-        }
-        lock_release(&heap->lock);
-        if (mem) return mem;
-        if (need.meta ? heap_meta_grow(heap, need.meta, level) : heap_chunk_grow(heap, need.pages, need.own, level))
+            swept = true;
             continue;
-        if (last) return NULL;
+        }
+        if (heap_grow(heap, &need, level)) continue;
         /* What is spare here may be just enough. */
-        heap_trim(heap);
-        last = !(need.meta ? heap_meta_grow(heap, need.meta, level)
-                : heap_chunk_grow(heap, need.pages, need.own, level));
-        if (last && size > CLASS_TOP) return NULL;
+        trim(heap, cache);
+        if ((mem = try_alloc(heap, cache, size, &need))) return mem;
+        if (!heap_grow(heap, &need, level)) return take_any(heap, cache, size);
     }
 }
 
@@ -167,31 +248,79 @@ void *heap_alloc_debug(struct heap *heap, size_t size, unsigned int level, const
     return mem;
 }
 
-bool heap_free(struct heap *heap, void *mem)
+static void set_busy(struct cache *cache, uint32_t busy)
 {
+    __asm__ volatile("" ::: "memory");
+    __atomic_store_n(&cache->busy, busy, __ATOMIC_RELEASE);
+    __asm__ volatile("" ::: "memory");
+}
+
+enum answer
+{
+    FREED,
+    NOT_LIVE,
+    FREED_LARGE,
+    NOT_SHARED      /* another cache's: to be shared first */
+};
+
+static enum answer try_free(struct heap *heap, struct cache *cache, void *mem, struct span **out,
+        size_t *size)
+{
+    enum answer answer = NOT_LIVE;
     struct span *span;
     uint32_t index;
-    bool look;
+
+    set_busy(cache, 1);
+    if (!heap_find_block(heap, mem, &span, &index)) goto done;
+    *out = span;
+    *size = heap_block_size(span, index);
+    if (PEEK(span->bias) == cache)
+    {
+        __atomic_store_n(&span->state[index], STATE_FREE, __ATOMIC_RELEASE);
+        answer = FREED;
+        heap_map_note(heap, mem, span);
+    }
+    else if (PEEK(span->bias) == BIAS_SHARED)
+    {
+        /* Of two threads that free the block at one instant, one finds it free. */
+        uint8_t state = __atomic_exchange_n(&span->state[index], STATE_FREE, __ATOMIC_ACQ_REL);
+
+        if (state & STATE_FREE) goto done;
+        if (span->kind == SPAN_SMALL) *size = span->block_size - state;
+        answer = span->kind > SPAN_WIDE ? FREED_LARGE : FREED;
+    }
+    else answer = NOT_SHARED;
+done:
+    set_busy(cache, 0);
+    return answer;
+}
+
+bool heap_free(struct heap *heap, void *mem)
+{
+    struct cache *cache = heap_cache_get(heap, 0, false);
+    bool locked = false;
+    enum answer answer;
+    struct span *span;
     size_t size;
 
-    if (!lock_acquire(&heap->lock)) return true;
-    if (!heap_find_block(heap, mem, &span, &index))
+    if (!cache && !(locked = lock_acquire(&heap->lock))) return true;
+    while ((answer = try_free(heap, cache ? cache : heap->common, mem, &span, &size)) == NOT_SHARED)
     {
-        lock_release(&heap->lock);
-        return false;
+        if (!locked && !lock_acquire(&heap->lock)) return true;
+        heap_span_share(heap, span);
+        if (!locked) lock_release(&heap->lock);
     }
-    size = heap_block_size(span, index);
-    heap->live_bytes -= size;
-    heap->live_blocks--;
-    if (span->records) span->records[index].set = false;
-    if (span->kind > SPAN_WIDE) heap_large_give(heap, span);
-    else span->state[index] = STATE_FREE;
-    heap->freed_since_sweep += size;
-    look = (heap->freed_since_look += size) >= 64 << 10;
-    if (look) heap->freed_since_look = 0;
-    lock_release(&heap->lock);
-    if (look && GetTickCount() - heap->last_sweep >= GIVE_BACK_AGE) give_back(heap, GIVE_BACK_AGE);
-    return true;
+    if (answer == FREED_LARGE && (locked || lock_acquire(&heap->lock)))
+    {
+        heap_large_give(heap, span);
+        if (!locked) lock_release(&heap->lock);
+    }
+    if (answer != NOT_LIVE && !room_give(&(cache ? cache : heap->common)->room, size))
+        heap_settle(cache ? cache : heap->common);
+    if (locked) lock_release(&heap->lock);
+    if (answer == FREED_LARGE && GetTickCount() - PEEK(heap->last_sweep) >= GIVE_BACK_AGE)
+        heap_give_back(heap, GIVE_BACK_AGE);
+    return answer != NOT_LIVE;
 }
 
 bool heap_size(struct heap *heap, void *mem, size_t *size)
@@ -206,39 +335,37 @@ bool heap_size(struct heap *heap, void *mem, size_t *size)
     return found;
 }
 
+/* Under the lock. */
 static bool resize_in_place(struct heap *heap, struct span *span, uint32_t index, size_t size)
 {
-    size_t old = heap_block_size(span, index);
-
-    if (span->kind > SPAN_WIDE)
-    {
-        if (!heap_large_resize(heap, span, size)) return false;
-    }
-    else
-    {
-        if (size > CLASS_TOP || heap_class_of(size) != span->class) return false;
-        if (span->kind == SPAN_WIDE) span->sizes[index] = (uint32_t)size;
-        else span->state[index] = (uint8_t)(span->block_size - size);
-    }
-    heap->live_blocks--;
-    heap->live_bytes -= old;
-    count_in(heap, size);
+    if (span->kind > SPAN_WIDE) return heap_large_resize(heap, span, size);
+    if (size > CLASS_TOP || heap_class_of(size) != span->class) return false;
+    if (span->kind == SPAN_WIDE) span->sizes[index] = (uint32_t)size;
+    else __atomic_store_n(&span->state[index], (uint8_t)(span->block_size - size), __ATOMIC_RELEASE);
     return true;
 }
 
 void *heap_realloc(struct heap *heap, void *mem, size_t size, unsigned int level)
 {
+    struct cache *cache;
     struct span *span;
-    uint32_t index;
-    size_t old = 0;
     bool done = false;
+    size_t old = 0;
+    uint32_t index;
     void *new;
 
+    if (size > (SIZE_MAX >> 1) - (1 << 20)) return NULL;
+    cache = heap_cache_get(heap, level, true);
     if (!lock_acquire(&heap->lock)) return NULL;
     if (heap_find_block(heap, mem, &span, &index))
     {
         old = heap_block_size(span, index);
-        done = resize_in_place(heap, span, index, size);
+        if ((done = resize_in_place(heap, span, index, size)))
+        {
+            if (!cache) cache = heap->common;
+            if (!room_give(&cache->room, old)) heap_settle(cache);
+            if (!room_take(&cache->room, size)) heap_settle(cache);
+        }
     }
     lock_release(&heap->lock);
     if (done) return mem;
@@ -248,47 +375,49 @@ void *heap_realloc(struct heap *heap, void *mem, size_t size, unsigned int level
     return new;
 }
 
-void heap_get_usage(struct heap *heap, struct heap_usage *usage)
+static bool walk_list(struct span *span, bool (*visit)(void *context, const struct heap_block *block),
+        void *context)
 {
-    bool locked = lock_acquire(&heap->lock);
+    uint32_t i;
 
-    usage->live_bytes = heap->live_bytes;
-    usage->live_blocks = heap->live_blocks;
-    usage->peak_live_bytes = heap->peak_live_bytes;
-    usage->peak_live_blocks = heap->peak_live_blocks;
-    usage->committed = heap->committed + heap->records_dropped;
-    if (locked) lock_release(&heap->lock);
+    for (; span; span = span->next)
+    {
+        for (i = 0; i < span->block_count; i++)
+        {
+            struct heap_block block = {0};
+
+            if (__atomic_load_n(&span->state[i], __ATOMIC_ACQUIRE) & STATE_FREE) continue;
+            block.mem = span->base + (size_t)i * span->block_size;
+            block.size = heap_block_size(span, i);
+            if (span->records && span->records[i].set)
+            {
+                block.file = span->records[i].file;
+                block.line = span->records[i].line;
+                block.thread = span->records[i].thread;
+                block.level = span->records[i].level;
+            }
+            if (!visit(context, &block)) return false;
+        }
+    }
+    return true;
 }
 
 void heap_walk(struct heap *heap, bool (*visit)(void *context, const struct heap_block *block), void *context)
 {
-    struct span *span;
+    struct cache *cache;
     unsigned int class;
-    bool more = true;
-    uint32_t i;
+    bool more;
 
     if (!lock_acquire(&heap->lock)) return;
-    for (class = 0; class <= CLASS_COUNT && more; class++)
+    more = walk_list(heap->large, visit, context);
+    for (class = 0; class < CLASS_COUNT && more; class++)
+        more = walk_list(heap->shared[class].first, visit, context);
+    for (cache = heap->caches; cache && more; cache = cache->next)
     {
-        for (span = heap->spans[class].first; span && more; span = span->next)
-        {
-            for (i = 0; i < span->block_count && more; i++)
-            {
-                struct heap_block block = {0};
-
-                if (span->state[i] == STATE_FREE) continue;
-                block.mem = span->base + (size_t)i * span->block_size;
-                block.size = heap_block_size(span, i);
-                if (span->records && span->records[i].set)
-                {
-                    block.file = span->records[i].file;
-                    block.line = span->records[i].line;
-                    block.thread = span->records[i].thread;
-                    block.level = span->records[i].level;
-                }
-                more = visit(context, &block);
-            }
-        }
+        if (!cache->own || !lock_acquire(&cache->lock)) continue;
+        for (class = 0; class < CACHED_COUNT && more; class++)
+            more = walk_list(cache->own->list[class].first, visit, context);
+        lock_release(&cache->lock);
     }
     lock_release(&heap->lock);
 }

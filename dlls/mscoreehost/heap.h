@@ -2,8 +2,8 @@
  *
  * Copyright (C) 2026 the mscoreehost authors
  *
- * The allocator under IHostMalloc: plain C over one private HeapCreate heap. It knows nothing of COM, limits or
- * accounts; what it takes from the system it asks its owner for, a chunk at a time.
+ * The allocator under IHostMalloc: plain C over one private HeapCreate heap. It knows nothing of COM, limits
+ * or accounts; what it takes from the system it asks its owner for, a chunk at a time.
  */
 
 #ifndef MSCOREEHOST_HEAP_H
@@ -14,8 +14,8 @@
 
 struct heap;
 
-/* The owner of a heap. No lock of the heap is held in these calls, so that the owner may ask any heap, this one
- * included, to give memory back (heap_trim) before it answers. */
+/* The owner of a heap. No lock of the heap is held in these calls, so that the owner may ask any heap,
+ * this one included, to give memory back (heap_trim) before it answers. */
 struct heap_owner
 {
     /* May the heap take bytes more from the system, for a request of this critical level? */
@@ -61,7 +61,8 @@ void *heap_alloc(struct heap *heap, size_t size, unsigned int level);
 void *heap_alloc_zeroed(struct heap *heap, size_t size, unsigned int level);
 void *heap_alloc_debug(struct heap *heap, size_t size, unsigned int level, const char *file, int line);
 
-/* False: mem is not the start of a live block of this heap; nothing has happened. Never reads what mem points to. */
+/* False: mem is not the start of a live block of this heap; nothing has happened. Never reads what mem
+ * points to. */
 bool heap_free(struct heap *heap, void *mem);
 
 /* As heap_free's answer; *size is then the size asked for. */
@@ -70,14 +71,20 @@ bool heap_size(struct heap *heap, void *mem, size_t *size);
 /* mem must be a live block (heap_size says so). NULL: no memory; the block is as it was. */
 void *heap_realloc(struct heap *heap, void *mem, size_t size, unsigned int level);
 
-/* Gives back what is held and not used; returns the bytes credited. Safe from any thread, also for a heap made
- * without HEAP_THREADSAFE. */
+/* Gives back what is held and not used; returns the bytes credited. Safe from any thread, also for a heap
+ * made without HEAP_THREADSAFE. */
 size_t heap_trim(struct heap *heap);
+
+/* The calling thread is about to end: what it holds is for the next one. For DllMain; waits for nothing
+ * that could wait for the loader's lock. */
+void heap_thread_ended(void);
 
 /* Counts and peaks are exact for every call that returned before this one began. */
 void heap_get_usage(struct heap *heap, struct heap_usage *usage);
 
-/* Shows each live block to the visitor, under the heap's lock: it must not call the heap. False from it ends the walk. */
-void heap_walk(struct heap *heap, bool (*visit)(void *context, const struct heap_block *block), void *context);
+/* Shows each live block to the visitor, under the heap's lock: it must not call the heap. False from it
+ * ends the walk. */
+void heap_walk(struct heap *heap, bool (*visit)(void *context, const struct heap_block *block),
+        void *context);
 
 #endif

@@ -56,7 +56,8 @@ char *heap_run_take(struct heap *heap, unsigned int pages, struct chunk **out, u
 
     for (chunk = heap->chunks; chunk; chunk = chunk->next)
     {
-        if (chunk->own || chunk->free_count < pages || (page = find_run(chunk, pages)) == chunk->page_count) continue;
+        if (chunk->own || chunk->free_count < pages || (page = find_run(chunk, pages)) == chunk->page_count)
+            continue;
         mark_pages(chunk, page, pages);
         chunk->free_count -= pages;
         *out = chunk;
@@ -81,9 +82,8 @@ bool heap_run_extend(struct chunk *chunk, unsigned int page, unsigned int pages,
     return true;
 }
 
-void heap_run_give(struct heap *heap, struct chunk *chunk, unsigned int page, unsigned int pages)
+void heap_run_give(struct chunk *chunk, unsigned int page, unsigned int pages)
 {
-    (void)heap;
     if (!chunk->own) mark_pages(chunk, page, pages);
     chunk->free_count += pages;
     if (chunk->free_count == chunk->page_count) chunk->idle_since = GetTickCount();
@@ -105,20 +105,22 @@ static bool insert_chunk(struct heap *heap, void *raw, size_t bytes, bool own, s
     chunk->own = own;
     chunk->idle_since = GetTickCount();
     for (i = 0; i < words; i++) chunk->free_pages[i] = ~(mask_t)0;
-    if (page_count % MASK_BITS && words) chunk->free_pages[words - 1] = ((mask_t)1 << (page_count % MASK_BITS)) - 1;
+    if (page_count % MASK_BITS && words)
+        chunk->free_pages[words - 1] = ((mask_t)1 << (page_count % MASK_BITS)) - 1;
     chunk->next = chunk->prev = NULL;
     for (last = &heap->chunks; *last; last = &(*last)->next) chunk->prev = *last;
     *last = chunk;
-    heap->chunk_bytes += chunk->charged;
+    POKE(heap->chunk_bytes, heap->chunk_bytes + chunk->charged);
     heap->committed += chunk->charged;
     return true;
 }
 
-/* Without the lock. A chunk of the ordinary size, or, where the owner refuses that, as small as will do: the whole
- * grows by an eighth at a time, so that what is not used yet stays small beside what is. */
+/* Without the lock. A chunk of the ordinary size, or, where the owner refuses that, as small as will do:
+ * the whole grows by a thirty-second at a time, so that what is not used yet stays small beside what is. */
 bool heap_chunk_grow(struct heap *heap, size_t pages, bool own, unsigned int level)
 {
-    size_t least = (pages + 1) << PAGE_SHIFT, ask = own ? 0 : ROUND_UP(heap->chunk_bytes / 8, CHUNK_LEAST * PAGE_BYTES);
+    size_t least = (pages + 1) << PAGE_SHIFT, ask = own ? 0 : ROUND_UP(PEEK(heap->chunk_bytes) / 32,
+            CHUNK_LEAST * PAGE_BYTES);
     struct heap_need need = {0};
     DWORD error = GetLastError();
     bool done;
@@ -131,7 +133,8 @@ bool heap_chunk_grow(struct heap *heap, size_t pages, bool own, unsigned int lev
     {
         if (heap->owner->charge(heap->owner, ask, level))
         {
-            /* The system's own header is as long; the start is then anywhere in a page, and pages still fit. */
+            /* The system's own header is as long; the start is then anywhere in a page, and pages still
+             * fit. */
             if ((raw = HeapAlloc(heap->system, 0, ask - 2 * sizeof(void *)))) break;
             heap->owner->credit(heap->owner, ask);
         }
@@ -152,7 +155,8 @@ bool heap_chunk_grow(struct heap *heap, size_t pages, bool own, unsigned int lev
     return false;
 }
 
-/* Takes the chunks that have been empty for age milliseconds out; heap_chunk_release ends them, without the lock. */
+/* Takes the chunks that have been empty for age milliseconds out; heap_chunk_release ends them, without
+ * the lock. */
 struct chunk *heap_chunk_collect(struct heap *heap, unsigned int age)
 {
     struct chunk *chunk, *next, *out = NULL;
@@ -165,7 +169,7 @@ struct chunk *heap_chunk_collect(struct heap *heap, unsigned int age)
         if (chunk->prev) chunk->prev->next = next;
         else heap->chunks = next;
         if (next) next->prev = chunk->prev;
-        heap->chunk_bytes -= chunk->charged;
+        POKE(heap->chunk_bytes, heap->chunk_bytes - chunk->charged);
         heap->committed -= chunk->charged;
         chunk->next = out;
         out = chunk;

@@ -20,45 +20,56 @@ static struct chunk *find_own_chunk(struct heap *heap, size_t pages)
     return best;
 }
 
+/* Under the lock. */
 void *heap_large_take(struct heap *heap, size_t size, struct heap_need *need)
 {
     size_t pages = ROUND_UP(size, PAGE_BYTES) >> PAGE_SHIFT;
-    struct span *span = heap_span_desc(heap, need);
+    struct span *span;
+    char *base;
 
-    if (!span) return NULL;
+    /* Descriptors of their own: one that was a large block's never becomes a span of small ones while Free
+     * looks. */
+    if ((span = heap->spare_large)) heap->spare_large = span->next;
+    else if ((span = heap_meta_take(heap, sizeof(*span), need))) memset(span, 0, sizeof(*span));
+    else return NULL;
     need->pages = pages;
     need->own = size > RUN_TOP;
     if (need->own)
     {
         if (!(span->chunk = find_own_chunk(heap, pages))) goto none;
-        span->base = span->chunk->pages;
+        base = span->chunk->pages;
         span->page = 0;
         pages = span->chunk->page_count;
         span->chunk->free_count = 0;
     }
-    else if (!(span->base = heap_run_take(heap, (unsigned int)pages, &span->chunk, &span->page))) goto none;
+    else if (!(base = heap_run_take(heap, (unsigned int)pages, &span->chunk, &span->page))) goto none;
     need->pages = 0;
-    span->kind = need->own ? SPAN_CHUNK : SPAN_RUN;
+    POKE(span->base, base);
+    POKE(span->kind, need->own ? SPAN_CHUNK : SPAN_RUN);
     span->class = CLASS_COUNT;
-    span->state = &span->own_state;
-    span->own_state = 0;
-    span->size = size;
-    span->block_size = 0;
+    POKE(span->bias, BIAS_SHARED);
+    POKE(span->state, &span->own_state);
+    POKE(span->own_state, 0);
+    POKE(span->size, size);
+    POKE(span->block_size, 0);
     span->block_count = 1;
+    span->window_blocks = 1;
     span->page_count = (unsigned int)pages;
-    span->recip = 1;
-    span->bytes = 1;
-    heap_span_link(heap, span);
+    POKE(span->recip, 1);
+    __atomic_store_n(&span->bytes, 1, __ATOMIC_RELEASE);
+    span->prev = NULL;
+    if ((span->next = heap->large)) heap->large->prev = span;
+    heap->large = span;
     heap_map_set(heap, span->base, need->own ? 1 : pages, span);
-    return span->base;
+    return base;
 
 none:
-    span->next = heap->spare_spans;
-    heap->spare_spans = span;
+    span->next = heap->spare_large;
+    heap->spare_large = span;
     return NULL;
 }
 
-/* In place, where the pages are there: true. */
+/* Under the lock. In place, where the pages are there: true. */
 bool heap_large_resize(struct heap *heap, struct span *span, size_t size)
 {
     size_t pages = ROUND_UP(size, PAGE_BYTES) >> PAGE_SHIFT;
@@ -67,13 +78,13 @@ bool heap_large_resize(struct heap *heap, struct span *span, size_t size)
     if (span->kind == SPAN_CHUNK)
     {
         if (pages > span->page_count || pages < span->page_count / 4 * 3) return false;
-        span->size = size;
+        POKE(span->size, size);
         return true;
     }
     if (pages < span->page_count)
     {
         heap_map_set(heap, span->base + pages * PAGE_BYTES, span->page_count - pages, NULL);
-        heap_run_give(heap, span->chunk, span->page + (unsigned int)pages, span->page_count - (unsigned int)pages);
+        heap_run_give(span->chunk, span->page + (unsigned int)pages, span->page_count - (unsigned int)pages);
     }
     else if (pages > span->page_count)
     {
@@ -81,14 +92,21 @@ bool heap_large_resize(struct heap *heap, struct span *span, size_t size)
                 (unsigned int)pages - span->page_count)) return false;
         heap_map_set(heap, span->base, pages, span);
     }
-    heap->spans[CLASS_COUNT].bytes += (pages - span->page_count) << PAGE_SHIFT;
     span->page_count = (unsigned int)pages;
-    span->size = size;
+    POKE(span->size, size);
     return true;
 }
 
+/* Under the lock, its state byte free already. */
 void heap_large_give(struct heap *heap, struct span *span)
 {
-    span->own_state = STATE_FREE;
-    heap_span_retire(heap, span);
+    heap_map_set(heap, span->base, span->kind == SPAN_CHUNK ? 1 : span->page_count, NULL);
+    __atomic_store_n(&span->bytes, 0, __ATOMIC_RELEASE);
+    if (span->prev) span->prev->next = span->next;
+    else heap->large = span->next;
+    if (span->next) span->next->prev = span->prev;
+    heap_record_drop(heap, span);
+    heap_run_give(span->chunk, span->page, span->page_count);
+    span->next = heap->spare_large;
+    heap->spare_large = span;
 }

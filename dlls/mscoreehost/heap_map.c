@@ -2,8 +2,8 @@
  *
  * Copyright (C) 2026 the mscoreehost authors
  *
- * From an address to the span it lies in, for any address there may be: a hash table of 4 MiB regions, each an array of
- * its pages.
+ * From an address to the span it lies in, for any address there may be: a hash table of 4 MiB regions, each
+ * an array of its pages.
  */
 
 #include "heap_private.h"
@@ -31,7 +31,8 @@ struct span *heap_map_find(struct heap *heap, const void *mem)
     struct region *region;
 
     if (!table || !(region = find_region(table, (uintptr_t)mem >> REGION_SHIFT))) return NULL;
-    return __atomic_load_n(&region->page[(uintptr_t)mem >> PAGE_SHIFT & (REGION_PAGES - 1)], __ATOMIC_ACQUIRE);
+    return __atomic_load_n(&region->page[(uintptr_t)mem >> PAGE_SHIFT & (REGION_PAGES - 1)],
+            __ATOMIC_ACQUIRE);
 }
 
 /* Never more than half full. A reader may still be in the table that was outgrown. */
@@ -87,5 +88,73 @@ void heap_map_set(struct heap *heap, const char *start, size_t pages, struct spa
         if (!region || region->number != page >> (REGION_SHIFT - PAGE_SHIFT))
             region = find_region(heap->regions, page >> (REGION_SHIFT - PAGE_SHIFT));
         __atomic_store_n(&region->page[page & (REGION_PAGES - 1)], span, __ATOMIC_RELEASE);
+        __atomic_store_n(&heap->front.map[page & heap->front.map_mask], span ? span : &heap_no_span,
+                __ATOMIC_RELEASE);
     }
+}
+
+/* In front of it: one array, indexed by the low bits of the page number, that Free looks into first. An
+ * entry may be anybody's or stale: the descriptor it names tells. One page of it for each 2 MiB (4 MiB in
+ * 32-bit programs). */
+#define MAP_TOP ((size_t)1 << (sizeof(void *) == 8 ? 20 : 17))
+#define MAP_FIRST PAGE_BYTES
+
+struct span heap_no_span;
+
+static void fill(struct heap *heap, size_t from, size_t to)
+{
+    for (from /= sizeof(struct span *); from < to / sizeof(struct span *); from++)
+        heap->front.map[from] = &heap_no_span;
+}
+
+/* Charged by the caller. */
+bool heap_map_create(struct heap *heap)
+{
+    if (!(heap->front.map = VirtualAlloc(NULL, MAP_TOP, MEM_RESERVE, PAGE_READWRITE))) return false;
+    if (!VirtualAlloc(heap->front.map, MAP_FIRST, MEM_COMMIT, PAGE_READWRITE))
+    {
+        VirtualFree(heap->front.map, 0, MEM_RELEASE);
+        return false;
+    }
+    fill(heap, 0, MAP_FIRST);
+    heap->front.map_mask = MAP_FIRST / sizeof(struct span *) - 1;
+    return true;
+}
+
+/* Without the lock. As many entries as the heap has pages, where that is to be had. */
+void heap_map_grow(struct heap *heap, unsigned int level)
+{
+    size_t now = (PEEK(heap->front.map_mask) + 1) * sizeof(struct span *), then;
+    DWORD error = GetLastError();
+    bool done = false;
+
+    for (then = now; then / sizeof(struct span *) < PEEK(heap->chunk_bytes) >> PAGE_SHIFT && then < MAP_TOP; )
+        then *= 2;
+    if (then == now || !heap->owner->charge(heap->owner, then - now, level)) return;
+    if (lock_acquire(&heap->lock))
+    {
+        if ((heap->front.map_mask + 1) * sizeof(struct span *) == now
+                && VirtualAlloc((char *)heap->front.map + now, then - now, MEM_COMMIT, PAGE_READWRITE))
+        {
+            fill(heap, now, then);
+            __atomic_store_n(&heap->front.map_mask, then / sizeof(struct span *) - 1, __ATOMIC_RELEASE);
+            heap->committed += then - now;
+            done = true;
+        }
+        lock_release(&heap->lock);
+    }
+    if (!done) heap->owner->credit(heap->owner, then - now);
+    SetLastError(error);
+}
+
+void heap_map_note(struct heap *heap, const void *mem, struct span *span)
+{
+    uintptr_t mask = __atomic_load_n(&heap->front.map_mask, __ATOMIC_ACQUIRE);
+
+    __atomic_store_n(&heap->front.map[(uintptr_t)mem >> PAGE_SHIFT & mask], span, __ATOMIC_RELEASE);
+}
+
+void heap_map_destroy(struct heap *heap)
+{
+    VirtualFree(heap->front.map, 0, MEM_RELEASE);
 }

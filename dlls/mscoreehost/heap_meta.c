@@ -2,8 +2,8 @@
  *
  * Copyright (C) 2026 the mscoreehost authors
  *
- * Memory for the allocator's own tables. It is charged like any other, and kept until the heap's end: who looks a wild
- * pointer up without a lock may still read a table that has just gone out of use.
+ * Memory for the allocator's own tables. It is charged like any other, and kept until the heap's end: who
+ * looks a wild pointer up without a lock may still read a table that has just gone out of use.
  */
 
 #include "heap_private.h"
@@ -48,7 +48,7 @@ void heap_meta_give(struct heap *heap, void *piece, size_t bytes)
 /* Without the lock. */
 bool heap_meta_grow(struct heap *heap, size_t bytes, unsigned int level)
 {
-    size_t ask = heap->meta_bytes / 4, least = ROUND_UP(bytes + 2 * META_GRAIN, PAGE_BYTES);
+    size_t ask = PEEK(heap->meta_bytes) / 8, least = ROUND_UP(bytes + 2 * META_GRAIN, PAGE_BYTES);
     DWORD error = GetLastError();
     char *raw, *start;
 
@@ -70,7 +70,7 @@ bool heap_meta_grow(struct heap *heap, size_t bytes, unsigned int level)
     SetLastError(error);
     start = (char *)ROUND_UP((uintptr_t)raw, META_GRAIN);
     if (!lock_acquire(&heap->lock)) return false;
-    heap->meta_bytes += ask;
+    POKE(heap->meta_bytes, heap->meta_bytes + ask);
     heap->committed += ask;
     if (raw + ask - META_GRAIN - start > heap->meta.end - heap->meta.next)
     {

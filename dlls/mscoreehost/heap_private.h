@@ -8,36 +8,26 @@
 #ifndef MSCOREEHOST_HEAP_PRIVATE_H
 #define MSCOREEHOST_HEAP_PRIVATE_H
 
-#include <stdint.h>
 #include <string.h>
-#include <windows.h>
-#include "heap.h"
-#include "lock.h"
+#include "heap_inline.h"
 
 #ifndef ARRAY_SIZE
 #define ARRAY_SIZE(x) (sizeof(x) / sizeof((x)[0]))
 #endif
-#define likely(x) __builtin_expect(!!(x), 1)
-#define unlikely(x) __builtin_expect(!!(x), 0)
 
-#define PAGE_SHIFT 12
 #define PAGE_BYTES ((size_t)1 << PAGE_SHIFT)
 #define ROUND_UP(n, to) (((n) + (to) - 1) & ~((size_t)(to) - 1))
-
-/* A word of bits, one for each block of a window. */
-typedef size_t mask_t;
 #define MASK_BITS (8 * (unsigned int)sizeof(mask_t))
 
-/* Size classes: 16 to 128 bytes in steps of 16, then eight to each octave, to 32 KiB. Larger blocks are runs of
- * pages. Up to SLACK_TOP what a block has more than was asked for fits into seven bits. */
-#define CLASS_COUNT 72
+/* Size classes: 16 to 128 bytes in steps of 16, then eight to each octave (sixteen from 2 to 4 KiB), to 32
+ * KiB. Larger blocks are runs of pages. Threads have cursors for the first CACHED_COUNT, whose spans are
+ * SPAN_SMALL. */
+#define CLASS_COUNT 80
 #define CLASS_TOP 32768
-#define SLACK_TOP 2048
+#define CACHED_COUNT 56
+#define FIRST_COUNT 32                  /* of them a cache has from the start: to INLINE_TOP */
+#define SLACK_TOP 4096
 #define RUN_TOP ((size_t)1 << 20)       /* larger blocks have a chunk of their own */
-
-/* The state byte of a block: 0 to 127 when live, and then what it has more than was asked for (0 in classes above
- * SLACK_TOP, which keep the size in a table). */
-#define STATE_FREE 0x80
 
 struct span_record
 {
@@ -50,33 +40,22 @@ struct span_record
 
 enum span_kind
 {
-    SPAN_SMALL,     /* blocks of one class, to SLACK_TOP */
-    SPAN_WIDE,      /* blocks of one class, above */
+    SPAN_SMALL,     /* blocks of one class, to SLACK_TOP: the state byte says the size */
+    SPAN_WIDE,      /* blocks of one class, above: a table does */
     SPAN_RUN,       /* one large block, pages of a chunk */
     SPAN_CHUNK      /* one large block, a chunk of its own */
 };
 
-/* A run of pages cut into blocks of one class, or that is one block. Descriptors are never given back before the
- * heap dies: Free of a wild pointer may look at one while it changes hands, and must find a descriptor. */
-struct span
+/* Values of span->bias that are no cache. */
+#define BIAS_SHARED ((void *)1)     /* Free exchanges the state byte */
+#define BIAS_CHANGING ((void *)2)   /* from a cache's to shared: wait for the heap's lock */
+
+struct span_list
 {
-    char *base;
-    uint32_t bytes;             /* offsets below are in blocks; 0: the descriptor is not in use */
-    uint32_t recip;             /* 2^32 / block_size, rounded up */
-    uint8_t *state;
-    uint32_t block_size;
-    uint32_t block_count;
-    uint8_t kind;
-    uint8_t class;
-    uint8_t own_state;          /* of SPAN_RUN and SPAN_CHUNK */
-    uint32_t *sizes;            /* of SPAN_WIDE, as asked for */
-    size_t size;                /* of SPAN_RUN and SPAN_CHUNK, as asked for */
-    struct span_record *records;
-    size_t records_charged;
-    struct chunk *chunk;
-    unsigned int page;
-    unsigned int page_count;
-    struct span *next, *prev;
+    struct span *first;
+    struct span *at;            /* where the search for free blocks goes on */
+    unsigned int at_window;
+    unsigned int pages;
 };
 
 /* One block of the private heap. Its pages are handed out as runs. The descriptor lies elsewhere. */
@@ -93,21 +72,41 @@ struct chunk
     mask_t free_pages[];
 };
 
-/* Where a thread takes blocks of a class from: a window of up to MASK_BITS neighbours in a span. */
-struct cursor
+/* The window a cursor works on. It changes under the heap's lock, or the cache's for a span that is the
+ * cache's. */
+struct home
 {
-    mask_t bits;                /* free blocks of the window */
-    char *base;
-    uint8_t *state;
     struct span *span;
-    unsigned int window;
+    uint16_t window;
+    uint16_t turns;             /* windows of shared spans used up so far */
 };
 
-struct span_list
+/* Cursors of the classes from FIRST_COUNT on: to CACHED_COUNT for threads, to CLASS_COUNT for the common
+ * cache. */
+struct cache_more
 {
-    struct span *first;
-    unsigned int count;
-    size_t bytes;
+    struct cursor cursors[CLASS_COUNT - FIRST_COUNT];
+    struct home homes[CLASS_COUNT - FIRST_COUNT];
+};
+
+static inline struct cursor *cursor_of(struct cache *cache, unsigned int class)
+{
+    return class < FIRST_COUNT ? &cache->cursors[class] : &cache->more->cursors[class - FIRST_COUNT];
+}
+
+/* What a cache that has not got that far does not hold: nothing. */
+extern struct home heap_no_home;
+
+static inline struct home *home_of(struct cache *cache, unsigned int class)
+{
+    if (class < FIRST_COUNT) return &cache->homes[class];
+    return cache->more ? &cache->more->homes[class - FIRST_COUNT] : &heap_no_home;
+}
+
+/* The spans that are a cache's alone. */
+struct own_spans
+{
+    struct span_list list[CACHED_COUNT];
 };
 
 /* Page number to span, for 4 MiB of addresses. */
@@ -126,7 +125,8 @@ struct region_table
     struct region *slot[];
 };
 
-/* Metadata: pieces of a multiple of 64 bytes out of blocks of the private heap that only the heap's end gives back. */
+/* Metadata: pieces of a multiple of 64 bytes out of blocks of the private heap that only the heap's end
+ * gives back. */
 #define META_GRAIN 64
 #define META_BUCKETS 96
 struct meta
@@ -137,39 +137,55 @@ struct meta
 
 struct heap
 {
+    struct heap_front front;
+    enum heap_way way;
+    unsigned int flags;
     HANDLE system;
     struct heap_owner *owner;
-    struct lock lock;
-    unsigned int flags;
+    DWORD tls_index;
+    struct heap *next, **link;          /* of all that have a TLS index */
 
+    struct lock lock;                   /* of all below; taken before a cache's and room_lock */
     struct region_table *regions;
-    struct cursor cursors[CLASS_COUNT];
-    struct span_list spans[CLASS_COUNT + 1];    /* the last: large blocks */
+    struct cache *common;               /* for threads without a cache and for classes that none caches */
+    struct cache *caches;
+    struct cache *first;                /* the first thread's: has spans of its own at once */
+    struct cache *parked;
+    unsigned int cache_count;
+    struct span_list shared[CLASS_COUNT];
+    struct span *large;
     struct span *spare_spans;
+    struct span *spare_large;
+    struct span *limbo;                 /* out of use, but a Free may still look at them */
     struct chunk *chunks;
     struct meta meta;
-
     size_t chunk_bytes;
     size_t meta_bytes;
-    size_t records_dropped;     /* to be credited */
-    size_t freed_since_sweep;
-    size_t freed_since_look;
-    unsigned int last_sweep;
-
-    size_t live_bytes;
-    size_t live_blocks;
-    size_t peak_live_bytes;
-    size_t peak_live_blocks;
     size_t committed;
+    size_t uncredited;                  /* given back under the lock, to be credited without it */
+    unsigned int last_sweep;
+    unsigned int skip_sweeps;           /* at growth, since the last ones found nothing */
+    unsigned int skipped_sweeps;
+
+    struct lock room_lock;
+    size_t spare_bytes;                 /* below the peaks, and in no thread's room */
+    size_t spare_blocks;
 };
+
+#define GIVE_BACK_AGE 100               /* milliseconds */
 
 /* What an attempt under the lock lacked. */
 struct heap_need
 {
     size_t meta;
-    size_t pages;       /* to succeed at all */
+    size_t pages;
     bool own;           /* a chunk for one block */
 };
+
+/* heap.c */
+bool heap_grow(struct heap *heap, const struct heap_need *need, unsigned int level);
+#define AGE_NEVER 0xffffffffu
+size_t heap_give_back(struct heap *heap, unsigned int age);
 
 /* heap_class.c */
 extern const uint16_t heap_class_sizes[CLASS_COUNT];
@@ -182,27 +198,46 @@ void heap_meta_give(struct heap *heap, void *piece, size_t bytes);
 bool heap_meta_grow(struct heap *heap, size_t bytes, unsigned int level);
 
 /* heap_map.c */
+extern struct span heap_no_span;
 struct span *heap_map_find(struct heap *heap, const void *mem);
 bool heap_map_prepare(struct heap *heap, const char *start, size_t pages, struct heap_need *need);
 void heap_map_set(struct heap *heap, const char *start, size_t pages, struct span *span);
+void heap_map_note(struct heap *heap, const void *mem, struct span *span);
+bool heap_map_create(struct heap *heap);
+void heap_map_grow(struct heap *heap, unsigned int level);
+void heap_map_destroy(struct heap *heap);
 
 /* heap_chunk.c */
 char *heap_run_take(struct heap *heap, unsigned int pages, struct chunk **chunk, unsigned int *page);
 bool heap_run_extend(struct chunk *chunk, unsigned int page, unsigned int pages, unsigned int more);
-void heap_run_give(struct heap *heap, struct chunk *chunk, unsigned int page, unsigned int pages);
+void heap_run_give(struct chunk *chunk, unsigned int page, unsigned int pages);
 bool heap_chunk_grow(struct heap *heap, size_t pages, bool own, unsigned int level);
 struct chunk *heap_chunk_collect(struct heap *heap, unsigned int age);
 size_t heap_chunk_release(struct heap *heap, struct chunk *chunks);
 
 /* heap_span.c */
-struct span *heap_span_desc(struct heap *heap, struct heap_need *need);
-void heap_span_link(struct heap *heap, struct span *span);
-void heap_span_unlink(struct heap *heap, struct span *span);
-void heap_span_retire(struct heap *heap, struct span *span);
-bool heap_refill(struct heap *heap, unsigned int class, bool any, struct heap_need *need);
-void heap_sweep(struct heap *heap);
+struct span *heap_span_new(struct heap *heap, struct cache *owner, unsigned int class,
+        struct heap_need *need);
+bool heap_span_search(struct span_list *list, struct cursor *cursor, struct home *home);
+bool heap_span_again(struct cursor *cursor, struct home *home);
+void *heap_span_take_any(struct heap *heap, size_t size);
+void heap_span_share(struct heap *heap, struct span *span);
+void heap_spans_retire(struct heap *heap);
+void heap_spans_recycle(struct heap *heap);
 bool heap_find_block(struct heap *heap, const void *mem, struct span **span, uint32_t *index);
 size_t heap_block_size(const struct span *span, uint32_t index);
+
+/* heap_cache.c */
+struct cache *heap_cache_create(struct heap *heap, struct heap_need *need);
+bool heap_cache_widen(struct cache *cache, struct heap_need *need);
+struct cache *heap_cache_get(struct heap *heap, unsigned int level, bool may_grow);
+bool heap_cache_refill(struct heap *heap, struct cache *cache, unsigned int class, struct heap_need *need);
+void heap_cache_drop(struct heap *heap, struct cache *cache);
+bool heap_caches_quiet(struct heap *heap, struct cache *one);
+void heap_cache_register(struct heap *heap);
+void heap_cache_unregister(struct heap *heap);
+void heap_count_in(struct cache *cache, size_t size);
+void heap_count_out(struct cache *cache, size_t size);
 
 /* heap_large.c */
 void *heap_large_take(struct heap *heap, size_t size, struct heap_need *need);

@@ -56,6 +56,6 @@ void heap_record_drop(struct heap *heap, struct span *span)
     HeapFree(heap->system, 0, span->records);
     span->records = NULL;
     heap->committed -= span->records_charged;
-    heap->records_dropped += span->records_charged;
+    heap->uncredited += span->records_charged;
     span->records_charged = 0;
 }

@@ -21,11 +21,9 @@ static volatile LONG module_pinned;
 
 BOOL WINAPI DllMain(HINSTANCE inst, DWORD reason, void *reserved __attribute__((unused)))
 {
-    if (reason == DLL_PROCESS_ATTACH)
-    {
-        instance = inst;
-        DisableThreadLibraryCalls(inst);
-    }
+    if (reason == DLL_PROCESS_ATTACH) instance = inst;
+    /* Heaps hand on what an ended thread held; this is why thread calls are not disabled. */
+    if (reason == DLL_THREAD_DETACH) heap_thread_ended();
     return TRUE;
 }
 

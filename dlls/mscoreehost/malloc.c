@@ -6,6 +6,7 @@
  */
 
 #include "mscoreehost_private.h"
+#include "heap_inline.h"
 
 struct host_malloc
 {
@@ -73,15 +74,6 @@ static ULONG STDMETHODCALLTYPE host_malloc_Release(IHostMalloc *iface)
     return refcount;
 }
 
-static HRESULT STDMETHODCALLTYPE host_malloc_Alloc(IHostMalloc *iface, SIZE_T size,
-        EMemoryCriticalLevel level, void **mem)
-{
-    struct host_malloc *malloc = impl_from_IHostMalloc(iface);
-
-    if (!mem) return E_POINTER;
-    return answer(malloc, heap_alloc(malloc->heap, size, level_index(level)), size, level_index(level), mem);
-}
-
 static HRESULT STDMETHODCALLTYPE host_malloc_DebugAlloc(IHostMalloc *iface, SIZE_T size,
         EMemoryCriticalLevel level, char *file, int line, void **mem)
 {
@@ -92,10 +84,14 @@ static HRESULT STDMETHODCALLTYPE host_malloc_DebugAlloc(IHostMalloc *iface, SIZE
             level_index(level), mem);
 }
 
-static HRESULT STDMETHODCALLTYPE host_malloc_Free(IHostMalloc *iface, void *mem)
+static HRESULT __attribute__((noinline)) slow_alloc(struct host_malloc *malloc, size_t size,
+        EMemoryCriticalLevel level, void **mem)
 {
-    struct host_malloc *malloc = impl_from_IHostMalloc(iface);
+    return answer(malloc, heap_alloc(malloc->heap, size, level_index(level)), size, level_index(level), mem);
+}
 
+static HRESULT __attribute__((noinline)) slow_free(struct host_malloc *malloc, void *mem)
+{
     if (heap_free(malloc->heap, mem)) return S_OK;
     /* The runtime forwards NULL here and passes the result on. */
     if (!mem) return S_OK;
@@ -103,15 +99,36 @@ static HRESULT STDMETHODCALLTYPE host_malloc_Free(IHostMalloc *iface, void *mem)
     return HOST_E_INVALIDOPERATION;
 }
 
-static const struct IHostMallocVtbl host_malloc_vtbl =
-{
-    host_malloc_QueryInterface,
-    host_malloc_AddRef,
-    host_malloc_Release,
-    host_malloc_Alloc,
-    host_malloc_DebugAlloc,
-    host_malloc_Free,
+/* Alloc and Free once for each way to the caller's cache: what the common call does is compiled into them. */
+#define METHODS(name, way) \
+static HRESULT STDMETHODCALLTYPE name##_Alloc(IHostMalloc *iface, SIZE_T size, EMemoryCriticalLevel level, \
+        void **mem) \
+{ \
+    struct host_malloc *malloc = impl_from_IHostMalloc(iface); \
+    void *given; \
+    if (!mem) return E_POINTER; \
+    if (!(given = heap_alloc_inline(malloc->heap, way, size))) return slow_alloc(malloc, size, level, mem); \
+    *mem = given; \
+    return S_OK; \
+} \
+static HRESULT STDMETHODCALLTYPE name##_Free(IHostMalloc *iface, void *mem) \
+{ \
+    struct host_malloc *malloc = impl_from_IHostMalloc(iface); \
+    return heap_free_inline(malloc->heap, way, mem) ? S_OK : slow_free(malloc, mem); \
+} \
+static const struct IHostMallocVtbl name##_vtbl = \
+{ \
+    host_malloc_QueryInterface, \
+    host_malloc_AddRef, \
+    host_malloc_Release, \
+    name##_Alloc, \
+    host_malloc_DebugAlloc, \
+    name##_Free, \
 };
+
+METHODS(teb, HEAP_WAY_TEB)
+METHODS(solo, HEAP_WAY_SOLO)
+METHODS(other, HEAP_WAY_NONE)
 
 static HRESULT STDMETHODCALLTYPE mscoree_host_malloc_QueryInterface(IMscoreeHostMalloc *iface, REFIID iid,
         void **out)
@@ -228,10 +245,10 @@ static void host_malloc_credit(struct heap_owner *owner, size_t bytes)
 HRESULT host_malloc_create(struct ledger *ledger, unsigned int flags, IHostMalloc **out)
 {
     struct host_malloc *malloc;
+    enum heap_way way;
 
     *out = NULL;
     if (!(malloc = HeapAlloc(GetProcessHeap(), HEAP_ZERO_MEMORY, sizeof(*malloc)))) return E_OUTOFMEMORY;
-    malloc->IHostMalloc_iface.lpVtbl = &host_malloc_vtbl;
     malloc->IMscoreeHostMalloc_iface.lpVtbl = &mscoree_host_malloc_vtbl;
     malloc->refcount = 1;
     malloc->ledger = ledger;
@@ -242,6 +259,9 @@ HRESULT host_malloc_create(struct ledger *ledger, unsigned int flags, IHostMallo
         HeapFree(GetProcessHeap(), 0, malloc);
         return E_OUTOFMEMORY;
     }
+    way = heap_way_of(malloc->heap);
+    malloc->IHostMalloc_iface.lpVtbl = way == HEAP_WAY_TEB ? &teb_vtbl : way == HEAP_WAY_SOLO ? &solo_vtbl
+            : &other_vtbl;
     ledger_addref(ledger);
     malloc->holder.heap = malloc->heap;
     ledger_add_holder(ledger, &malloc->holder);

@@ -1,0 +1,435 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Copyright (C) 2026 the mscoreehost authors
+ *
+ * What each thread has to itself: cursors, spans, and its part of the counters.
+ */
+
+#include "heap_private.h"
+
+#define TLS_DIRECT 64           /* slots in the thread's environment block itself */
+#define OWN_AFTER 16            /* windows of a class, after which a thread has spans of its own for it */
+#define QUIET_TURNS 2000
+
+#ifdef _WIN64
+#define TLS_OFFSET 0x1480
+#else
+#define TLS_OFFSET 0xe10
+#endif
+
+static struct lock heaps_lock;
+static struct heap *heaps;
+
+/* ---- the counters ---- */
+
+/* one thread's room: 128 KiB and 4096 blocks; less where there are many threads */
+#define ROOM_TOP_BITS 17
+#define ROOM_LEAST_BITS 11
+
+static void set_guard(struct room *room, unsigned int bits)
+{
+#ifdef _WIN64
+    room->guard = ((ROOM_BLOCK - 1) & ~(((uint64_t)1 << bits) - 1)) | (~(uint64_t)0 << (40 + bits - 5));
+#else
+    room->bytes_guard = ~(((uint32_t)1 << bits) - 1);
+    room->blocks_guard = ~(((uint32_t)1 << (bits - 5)) - 1);
+#endif
+}
+
+static void get_room(const struct room *room, intptr_t *bytes, intptr_t *blocks)
+{
+#ifdef _WIN64
+    uint64_t both = PEEK(room->both);
+
+    *bytes = (int64_t)(both << 24) >> 24;
+    *blocks = (int64_t)(both - (uint64_t)*bytes) >> 40;
+#else
+    *bytes = (int32_t)room->bytes;
+    *blocks = (int32_t)room->blocks;
+#endif
+}
+
+static void set_room(struct room *room, intptr_t bytes, intptr_t blocks)
+{
+#ifdef _WIN64
+    POKE(room->both, (uint64_t)bytes + ((uint64_t)blocks << 40));
+#else
+    room->bytes = (uint32_t)bytes;
+    room->blocks = (uint32_t)blocks;
+#endif
+}
+
+/* Below 0: take from what is spare below the peak, and where that is not enough raise the peak, by exactly
+ * what is missing. Past the share: half of it back. */
+static intptr_t settle(intptr_t room, size_t share, size_t *spare, uint64_t *raised)
+{
+    size_t take;
+
+    if (room >= 0 && (size_t)room >= share)
+    {
+        POKE(*spare, *spare + ((size_t)room - share / 2));
+        return (intptr_t)(share / 2);
+    }
+    if (room >= 0) return room;
+    take = (size_t)-room + share / 2;
+    if (take > *spare) take = *spare;
+    POKE(*spare, *spare - take);
+    room += (intptr_t)take;
+    if (room >= 0) return room;
+    POKE(*raised, *raised + (uint64_t)-room);
+    return 0;
+}
+
+static unsigned int share_bits(const struct heap *heap)
+{
+    unsigned int bits = ROOM_TOP_BITS, count = PEEK(heap->cache_count);
+
+    for (; count > 1 && bits > ROOM_LEAST_BITS; count = (count + 1) / 2) bits--;
+    return bits;
+}
+
+void heap_settle(struct cache *cache)
+{
+    struct heap *heap = cache->heap;
+    intptr_t bytes, blocks;
+    unsigned int bits;
+    bool locked;
+
+    get_room(&cache->room, &bytes, &blocks);
+    /* The peak itself rises: nobody else need know. */
+    if (bytes <= 0 && blocks <= 0 && (!bytes || !PEEK(heap->spare_bytes))
+            && (!blocks || !PEEK(heap->spare_blocks)))
+    {
+        POKE(cache->raised_bytes, cache->raised_bytes + (uint64_t)-bytes);
+        POKE(cache->raised_blocks, cache->raised_blocks + (uint64_t)-blocks);
+        set_room(&cache->room, 0, 0);
+        return;
+    }
+    bits = share_bits(heap);
+    locked = lock_acquire(&heap->room_lock);
+    set_guard(&cache->room, bits);
+    bytes = settle(bytes, (size_t)1 << bits, &heap->spare_bytes, &cache->raised_bytes);
+    blocks = settle(blocks, (size_t)1 << (bits - 5), &heap->spare_blocks, &cache->raised_blocks);
+    set_room(&cache->room, bytes, blocks);
+    if (locked) lock_release(&heap->room_lock);
+}
+
+void heap_get_usage(struct heap *heap, struct heap_usage *usage)
+{
+    bool locked = lock_acquire(&heap->lock), room_locked = lock_acquire(&heap->room_lock);
+    uint64_t peak_bytes = 0, peak_blocks = 0, room_bytes = heap->spare_bytes,
+            room_blocks = heap->spare_blocks;
+    struct cache *cache;
+    intptr_t bytes, blocks;
+
+    for (cache = heap->caches; cache; cache = cache->next)
+    {
+        get_room(&cache->room, &bytes, &blocks);
+        room_bytes += (uint64_t)bytes;
+        room_blocks += (uint64_t)blocks;
+        peak_bytes += PEEK(cache->raised_bytes);
+        peak_blocks += PEEK(cache->raised_blocks);
+    }
+    usage->live_bytes = (size_t)(peak_bytes - room_bytes);
+    usage->live_blocks = (size_t)(peak_blocks - room_blocks);
+    usage->peak_live_bytes = (size_t)peak_bytes;
+    usage->peak_live_blocks = (size_t)peak_blocks;
+    usage->committed = heap->committed + heap->uncredited;
+    if (room_locked) lock_release(&heap->room_lock);
+    if (locked) lock_release(&heap->lock);
+}
+
+/* ---- caches ---- */
+
+struct home heap_no_home;
+
+/* Under the lock. */
+struct cache *heap_cache_create(struct heap *heap, struct heap_need *need)
+{
+    size_t bytes = sizeof(struct cache) + FIRST_COUNT * (sizeof(struct cursor) + sizeof(struct home));
+    struct cache *cache = heap_meta_take(heap, bytes, need);
+
+    if (!cache) return NULL;
+    memset(cache, 0, bytes);
+    cache->heap = heap;
+    cache->homes = (struct home *)&cache->cursors[FIRST_COUNT];
+    set_guard(&cache->room, share_bits(heap));
+    cache->next = heap->caches;
+    __atomic_store_n(&heap->caches, cache, __ATOMIC_RELEASE);
+    return cache;
+}
+
+/* Under the lock. Most threads never need the larger classes. */
+bool heap_cache_widen(struct cache *cache, struct heap_need *need)
+{
+    struct heap *heap = cache->heap;
+    struct cache_more *more;
+
+    if (cache->more) return true;
+    if (!(more = heap_meta_take(heap, sizeof(*more), need))) return false;
+    memset(more, 0, sizeof(*more));
+    __atomic_store_n(&cache->more, more, __ATOMIC_RELEASE);
+    return true;
+}
+
+static struct cache *adopt(struct heap *heap, struct heap_need *need)
+{
+    struct cache *cache = heap->parked;
+
+    if (cache) heap->parked = cache->next_parked;
+    else
+    {
+        if (!(cache = heap_cache_create(heap, need))) return NULL;
+        if (!heap->cache_count) heap->first = cache;
+        POKE(heap->cache_count, heap->cache_count + 1);
+    }
+    cache->parked = false;
+    cache->thread = GetCurrentThreadId();
+    return cache;
+}
+
+/* The calling thread's. NULL: it has none and there is no memory for one. */
+struct cache *heap_cache_get(struct heap *heap, unsigned int level, bool may_grow)
+{
+    struct cache *cache = heap_cache_of(&heap->front, heap->way);
+    struct heap_need need;
+
+    if (cache || heap->way == HEAP_WAY_NONE) return cache;
+    for (;;)
+    {
+        memset(&need, 0, sizeof(need));
+        if (!lock_acquire(&heap->lock)) return NULL;
+        if (heap->way == HEAP_WAY_SOLO && heap->front.solo) cache = heap->front.solo;
+        else cache = adopt(heap, &need);
+        if (cache && heap->way == HEAP_WAY_SOLO) heap->front.solo = cache;
+        lock_release(&heap->lock);
+        if (cache) break;
+        if (!may_grow || !heap_meta_grow(heap, need.meta, level)) return NULL;
+    }
+    if (heap->way != HEAP_WAY_SOLO) TlsSetValue(heap->tls_index, cache);
+    return cache;
+}
+
+static bool fill_own(struct heap *heap, struct cache *cache, unsigned int class, struct heap_need *need)
+{
+    struct home *home = home_of(cache, class);
+    struct span *span;
+
+    if (!cache->own)
+    {
+        struct own_spans *own = heap_meta_take(heap, sizeof(*own), need);
+
+        if (!own) return false;
+        memset(own, 0, sizeof(*own));
+        cache->own = own;
+    }
+    if (!lock_acquire(&cache->lock)) return false;
+    if ((span = heap_span_new(heap, cache, class, need)))
+    {
+        cache->own->list[class].at = span;
+        cache->own->list[class].at_window = 0;
+        heap_span_search(&cache->own->list[class], cursor_of(cache, class), home);
+    }
+    lock_release(&cache->lock);
+    return span != NULL;
+}
+
+/* Under the lock. */
+static void drop_window(struct cache *cache, unsigned int class)
+{
+    struct home *home = home_of(cache, class);
+
+    if (!home->span) return;
+    cursor_of(cache, class)->bits = 0;
+    if (PEEK(home->span->bias) == BIAS_SHARED) home->span->claimed &= ~((uint64_t)1 << home->window);
+    home->span = NULL;
+}
+
+/* Among the cache's own spans. A window of a shared span must have been dropped first. */
+static bool search_own(struct cache *cache, unsigned int class)
+{
+    struct home *home = home_of(cache, class);
+    bool found = false;
+
+    if (!cache->own || !cache->own->list[class].first || !lock_acquire(&cache->lock)) return false;
+    if (!home->span || PEEK(home->span->bias) == cache)
+        found = heap_span_search(&cache->own->list[class], cursor_of(cache, class), home);
+    lock_release(&cache->lock);
+    return found;
+}
+
+/* The cursor of the class has run out: more blocks for it. Without the lock, but for the common cache. */
+bool heap_cache_refill(struct heap *heap, struct cache *cache, unsigned int class, struct heap_need *need)
+{
+    struct cursor *cursor = cursor_of(cache, class);
+    struct home *home = home_of(cache, class);
+    bool common = cache == heap->common, found = false, own;
+    struct span *span;
+
+    memset(need, 0, sizeof(*need));
+    if (home->span && heap_span_again(cursor, home)) return true;
+    if (!common && GetTickCount() - PEEK(heap->last_sweep) >= GIVE_BACK_AGE)
+        heap_give_back(heap, GIVE_BACK_AGE);
+    if (search_own(cache, class)) return true;
+    if (!common && !lock_acquire(&heap->lock)) return false;
+    if (home->span && PEEK(home->span->bias) == BIAS_SHARED)
+    {
+        if (home->turns < OWN_AFTER) home->turns++;
+        drop_window(cache, class);
+        found = search_own(cache, class);
+    }
+    own = !common && (home->turns >= OWN_AFTER || cache == heap->first);
+    if (!found)
+    {
+        drop_window(cache, class);
+        found = heap_span_search(&heap->shared[class], cursor, home);
+    }
+    if (!found && own) found = fill_own(heap, cache, class, need);
+    if (!found && !own && (span = heap_span_new(heap, NULL, class, need)))
+    {
+        heap->shared[class].at = span;
+        heap->shared[class].at_window = 0;
+        found = heap_span_search(&heap->shared[class], cursor, home);
+    }
+    if (!common) lock_release(&heap->lock);
+    return found;
+}
+
+/* Under the lock. Lets go of all the blocks that a thread holds ready. */
+void heap_cache_drop(struct heap *heap, struct cache *cache)
+{
+    unsigned int class, count = cache == heap->common ? CLASS_COUNT : CACHED_COUNT;
+
+    if (!lock_acquire(&cache->lock)) return;
+    for (class = 0; class < count; class++) drop_window(cache, class);
+    lock_release(&cache->lock);
+}
+
+/* ---- waiting for Free ---- */
+
+static void barrier_everywhere(void)
+{
+    static char *page;
+    DWORD error = GetLastError(), old;
+
+    FlushProcessWriteBuffers();
+    /* A stub under Wine 8.0. There, taking the right to write from a page that was written to makes the
+     * kernel interrupt every processor that runs this process, which is a barrier. */
+    if (!__atomic_load_n(&page, __ATOMIC_ACQUIRE))
+    {
+        char *made = VirtualAlloc(NULL, PAGE_BYTES, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+
+        if (made && InterlockedCompareExchangePointer((void *volatile *)&page, made, NULL))
+            VirtualFree(made, 0, MEM_RELEASE);
+    }
+    if (page)
+    {
+        VirtualProtect(page, PAGE_BYTES, PAGE_READWRITE, &old);
+        InterlockedIncrement((volatile LONG *)(void *)page);
+        VirtualProtect(page, PAGE_BYTES, PAGE_READONLY, &old);
+    }
+    SetLastError(error);
+}
+
+/* No thread is inside a Free that began before; of one cache, or of all. False: one stands there,
+ * suspended or dead. */
+bool heap_caches_quiet(struct heap *heap, struct cache *one)
+{
+    struct cache *cache;
+    unsigned int turn;
+
+    barrier_everywhere();
+    for (cache = one ? one : __atomic_load_n(&heap->caches, __ATOMIC_ACQUIRE); cache; cache = one ? NULL
+            : cache->next)
+    {
+        for (turn = 0; __atomic_load_n(&cache->busy, __ATOMIC_ACQUIRE); turn++)
+        {
+            if (turn == QUIET_TURNS || process_is_ending()) return false;
+            if (turn < 100) YieldProcessor();
+            else SwitchToThread();
+        }
+    }
+    return true;
+}
+
+/* ---- threads that end ---- */
+
+static void park(struct heap *heap, struct cache *cache)
+{
+    intptr_t bytes, blocks;
+
+    if (!lock_acquire(&heap->lock)) return;
+    heap_cache_drop(heap, cache);
+    if (lock_acquire(&heap->room_lock))
+    {
+        get_room(&cache->room, &bytes, &blocks);
+        if (bytes > 0) POKE(heap->spare_bytes, heap->spare_bytes + (size_t)bytes);
+        if (blocks > 0) POKE(heap->spare_blocks, heap->spare_blocks + (size_t)blocks);
+        set_room(&cache->room, bytes > 0 ? 0 : bytes, blocks > 0 ? 0 : blocks);
+        lock_release(&heap->room_lock);
+    }
+    cache->parked = true;
+    cache->next_parked = heap->parked;
+    heap->parked = cache;
+    lock_release(&heap->lock);
+}
+
+/* From DllMain: waits for no lock but ours, which nobody holds while waiting for the loader's. */
+void heap_thread_ended(void)
+{
+    struct heap *heap;
+    struct cache *cache;
+
+    if (!lock_acquire(&heaps_lock)) return;
+    for (heap = heaps; heap; heap = heap->next)
+    {
+        if (!(cache = heap_cache_of(&heap->front, heap->way))) continue;
+        TlsSetValue(heap->tls_index, NULL);
+        park(heap, cache);
+    }
+    lock_release(&heaps_lock);
+}
+
+enum heap_way heap_way_of(struct heap *heap)
+{
+    return heap->way;
+}
+
+void heap_cache_register(struct heap *heap)
+{
+    DWORD error = GetLastError();
+
+    heap->way = HEAP_WAY_SOLO;
+    heap->tls_index = TLS_OUT_OF_INDEXES;
+    if (!(heap->flags & HEAP_THREADSAFE)) return;
+    heap->way = HEAP_WAY_NONE;
+    if ((heap->tls_index = TlsAlloc()) == TLS_OUT_OF_INDEXES)
+    {
+        SetLastError(error);
+        return;
+    }
+    heap->way = heap->tls_index < TLS_DIRECT ? HEAP_WAY_TEB : HEAP_WAY_MORE;
+    heap->front.tls_offset = heap->way == HEAP_WAY_TEB ? TLS_OFFSET + heap->tls_index * sizeof(void *)
+            : (heap->tls_index - TLS_DIRECT) * sizeof(void *);
+    if (lock_acquire(&heaps_lock))
+    {
+        heap->next = heaps;
+        heaps = heap;
+        lock_release(&heaps_lock);
+    }
+    SetLastError(error);
+}
+
+void heap_cache_unregister(struct heap *heap)
+{
+    struct heap **link;
+
+    if (heap->tls_index == TLS_OUT_OF_INDEXES) return;
+    if (lock_acquire(&heaps_lock))
+    {
+        for (link = &heaps; *link && *link != heap; link = &(*link)->next) ;
+        if (*link) *link = heap->next;
+        lock_release(&heaps_lock);
+    }
+    TlsFree(heap->tls_index);
+}
