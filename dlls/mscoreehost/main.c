@@ -151,11 +151,17 @@ HRESULT WINAPI DllUnregisterServer(void)
     SYSKIND system = sizeof(void *) == 8 ? SYS_WIN64 : SYS_WIN32;
     HRESULT hr, failed = S_OK;
     unsigned int i;
+    BSTR path;
 
     for (i = 0; i < ARRAY_SIZE(keys); i++)
         if (FAILED(hr = delete_key(keys[i]))) failed = hr;
-    hr = UnRegisterTypeLib(&LIBID_MscoreeHost, 1, 0, LOCALE_NEUTRAL, system);
-    if (FAILED(hr) && hr != TYPE_E_REGISTRYACCESS) failed = hr;
+    /* There is no telling from the result of UnRegisterTypeLib that there was nothing to do. */
+    if (SUCCEEDED(QueryPathOfRegTypeLib(&LIBID_MscoreeHost, 1, 0, LOCALE_NEUTRAL, &path)))
+    {
+        SysFreeString(path);
+        hr = UnRegisterTypeLib(&LIBID_MscoreeHost, 1, 0, LOCALE_NEUTRAL, system);
+        if (FAILED(hr)) failed = hr;
+    }
     return failed;
 }
 
