@@ -735,7 +735,7 @@ static void test_stack_use(void **state)
         kept = alloc(host, sizes[i]);
         stack_used(host->malloc, sizes[i]);
         used = stack_used(host->malloc, sizes[i]);
-        if (used > 0x200 + 0x400)
+        if (used > 0x400)
             fail_msg("Alloc(%u) used %u bytes of stack", (unsigned int)sizes[i], (unsigned int)used);
         free_block(host, kept);
     }

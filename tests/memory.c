@@ -279,6 +279,12 @@ static void test_acquired_and_released(void **state)
     assert_hr(IHostMemoryManager_ReleasedVirtualAddressSpace(host->memory, second), S_OK);
     assert_equal_64(get_statistics(host).views, 0);
     assert_equal_64(get_statistics(host).viewBytes, 0);
+
+    /* Once more than they came. */
+    assert_hr(IHostMemoryManager_ReleasedVirtualAddressSpace(host->memory, first), S_OK);
+    assert_hr(IHostMemoryManager_ReleasedVirtualAddressSpace(host->memory, second), S_OK);
+    assert_equal_64(get_statistics(host).views, 0);
+    assert_equal_64(get_statistics(host).viewBytes, 0);
     assert_last_error(0xabcd);
 }
 
