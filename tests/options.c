@@ -192,12 +192,11 @@ static void test_variable_limit(void **state)
         {L"reserve-appdomain=300K,reserve=1M,limit=10M", 10 * MIB, 300 * KIB, MIB},
         {L"limit=1M,limit=2M", 2 * MIB, 32 * KIB, 64 * KIB},
         {L"limit=0", 0, 0, 0},
-        {L"low=95,neutral=90,high=50,poll=100,notify=on,heap=own", 0, 0, 0},
+        {L"low=95,neutral=90,high=50,poll=100,notify=on", 0, 0, 0},
         {L"notify=off", 0, 0, 0},
         {L"low=100", 0, 0, 0},
         {L"low=1,neutral=1,high=1", 0, 0, 0},
         {L"poll=1", 0, 0, 0},
-        {L"heap=system", 0, 0, 0},
     };
     ULONGLONG limit, appdomain, process;
     struct host host;
@@ -236,7 +235,7 @@ static void test_variable_out_of_range(void **state)
         L"high=101", L"high=86", L"low=50,neutral=60", L"neutral=80,high=81",
         L"poll=0", L"poll=", L"poll=fast", L"poll=1s",
         L"notify=", L"notify=yes", L"notify=1", L"notify=ON", L"notify=onn", L"notify=o",
-        L"heap=", L"heap=other", L"heap=Own", L"heap=systems", L"heap",
+        L"heap=own", L"heap",
 #ifndef _WIN64
         L"limit=4G", L"limit=16G",
 #endif
@@ -301,51 +300,9 @@ static void test_long_variable(void **state)
 
 /* ---- what the others do ---- */
 
-static void test_heap_of_either_kind(void **state)
-{
-    static const WCHAR *const rows[] = {L"heap=own", L"heap=system"};
-    unsigned int i, j, seed = 3;
-    unsigned char *mem[500];
-    struct host host;
-
-    (void)state;
-    test_begin();
-    for (i = 0; i < ARRAY_SIZE(rows); i++)
-    {
-        HOST_MEMORY_STATISTICS statistics;
-        SIZE_T sizes[ARRAY_SIZE(mem)], sum = 0;
-
-        SetEnvironmentVariableW(L"MSCOREEHOST", rows[i]);
-        open_host(&host, NULL);
-        host_open_malloc(&host, MALLOC_THREADSAFE);
-        for (j = 0; j < ARRAY_SIZE(mem); j++)
-        {
-            sizes[j] = j % 50 ? next_random(&seed) % 3000 : 100000;
-            sum += sizes[j];
-            mem[j] = alloc(&host, sizes[j]);
-            memset(mem[j], (int)j, sizes[j]);
-        }
-        statistics = get_statistics(&host);
-        assert_equal_64(statistics.heapLiveBytes, sum);
-        assert_equal_64(statistics.heapLiveBlocks, ARRAY_SIZE(mem));
-        assert_true(statistics.heapCommitted >= sum);
-        assert_hr(IHostMalloc_Free(host.malloc, mem[0] + 16), HOST_E_INVALIDOPERATION);
-        assert_hr(IHostMalloc_Free(host.malloc, &sum), HOST_E_INVALIDOPERATION);
-        for (j = 0; j < ARRAY_SIZE(mem); j++)
-        {
-            assert_bytes(mem[j], (unsigned char)j, sizes[j]);
-            assert_hr(IHostMalloc_Free(host.malloc, mem[j]), S_OK);
-            assert_hr(IHostMalloc_Free(host.malloc, mem[j]), HOST_E_INVALIDOPERATION);
-        }
-        assert_equal_64(get_statistics(&host).heapLiveBlocks, 0);
-        assert_equal_64(get_statistics(&host).heapLiveBytes, 0);
-        host_close(&host);
-    }
-}
-
 static void test_limit_of_the_variable_holds(void **state)
 {
-    static const WCHAR *const rows[] = {L"limit=4M", L"limit=4M,heap=system"};
+    static const WCHAR *const rows[] = {L"limit=4M", L"limit=4096K"};
     struct host host;
     unsigned int i;
     HRESULT hr;
@@ -424,7 +381,6 @@ int main(void)
         options_test(test_variable_out_of_range),
         options_test(test_variable_over_struct),
         options_test(test_long_variable),
-        options_test(test_heap_of_either_kind),
         options_test(test_limit_of_the_variable_holds),
         options_test(test_notifications_of_the_variable),
     };

@@ -13,6 +13,7 @@ struct host_malloc
     IHostMalloc IHostMalloc_iface;
     IMscoreeHostMalloc IMscoreeHostMalloc_iface;
     LONG refcount;
+    LONG started;                   /* the ledger knows that the runtime has started */
     struct heap *heap;
     struct ledger *ledger;          /* one reference: the malloc outlives its manager */
     struct heap_owner owner;
@@ -33,6 +34,7 @@ static struct host_malloc *impl_from_IMscoreeHostMalloc(IMscoreeHostMalloc *ifac
 static HRESULT answer(struct host_malloc *malloc, void *given, size_t size, unsigned int level, void **mem)
 {
     ledger_note_level(malloc->ledger, level);
+    if (level != eProcessCritical) malloc->started = TRUE;
     if ((*mem = given)) return S_OK;
     ledger_note_refused(malloc->ledger, size, level);
     return E_OUTOFMEMORY;
@@ -107,7 +109,9 @@ static HRESULT STDMETHODCALLTYPE name##_Alloc(IHostMalloc *iface, SIZE_T size, E
     struct host_malloc *malloc = impl_from_IHostMalloc(iface); \
     void *given; \
     if (!mem) return E_POINTER; \
-    if (!(given = heap_alloc_inline(malloc->heap, way, size))) return slow_alloc(malloc, size, level, mem); \
+    if (unlikely(level != eProcessCritical && !malloc->started) \
+            || !(given = heap_alloc_inline(malloc->heap, way, size))) \
+        return slow_alloc(malloc, size, level, mem); \
     *mem = given; \
     return S_OK; \
 } \

@@ -16,7 +16,6 @@ struct host_memory
     struct pages *pages;
     struct views *views;
     struct pressure *pressure;
-    unsigned int heap_flags;
 };
 
 static struct host_memory *impl_from_IHostMemoryManager(IHostMemoryManager *iface)
@@ -84,7 +83,7 @@ static HRESULT STDMETHODCALLTYPE host_memory_CreateMalloc(IHostMemoryManager *if
         *out = NULL;
         return E_INVALIDARG;
     }
-    return host_malloc_create(memory->ledger, flags | memory->heap_flags, out);
+    return host_malloc_create(memory->ledger, flags, out);
 }
 
 static HRESULT STDMETHODCALLTYPE host_memory_VirtualAlloc(IHostMemoryManager *iface, void *address,
@@ -336,7 +335,6 @@ HRESULT host_memory_create(const struct host_options *options, IHostMemoryManage
     memory->IHostMemoryManager_iface.lpVtbl = &host_memory_vtbl;
     memory->IMscoreeHostMemory_iface.lpVtbl = &mscoree_host_memory_vtbl;
     memory->refcount = 1;
-    memory->heap_flags = options->heap_flags;
     if (FAILED(hr = ledger_create(&options->limit, &memory->ledger))
             || FAILED(hr = pages_create(memory->ledger, &memory->pages))
             || FAILED(hr = views_create(memory->ledger, &memory->views))

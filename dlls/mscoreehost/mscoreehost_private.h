@@ -41,7 +41,6 @@ struct host_options
     unsigned int neutral;
     unsigned int high;
     unsigned int poll;              /* milliseconds */
-    unsigned int heap_flags;        /* for heap_create, beside the malloc's own */
     bool notify;
 };
 

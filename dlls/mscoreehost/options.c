@@ -20,7 +20,6 @@ struct choice
     ULONGLONG high;
     ULONGLONG poll;
     ULONGLONG notify;
-    ULONGLONG heap;
 };
 
 static bool equals(const WCHAR *text, size_t length, const char *word)
@@ -84,12 +83,6 @@ static bool parse_switch(const WCHAR *text, size_t length, ULONGLONG *value)
     return *value || equals(text, length, "off");
 }
 
-static bool parse_heap(const WCHAR *text, size_t length, ULONGLONG *value)
-{
-    *value = equals(text, length, "system") ? HEAP_SYSTEM : 0;
-    return *value || equals(text, length, "own");
-}
-
 static const struct
 {
     const char *name;
@@ -106,7 +99,6 @@ keys[] =
     { "high", parse_percent, offsetof(struct choice, high) },
     { "poll", parse_milliseconds, offsetof(struct choice, poll) },
     { "notify", parse_switch, offsetof(struct choice, notify) },
-    { "heap", parse_heap, offsetof(struct choice, heap) },
 };
 
 static HRESULT parse_pair(const WCHAR *text, size_t length, struct choice *choice)
@@ -248,6 +240,5 @@ HRESULT options_read(const HOST_CONTROL_OPTIONS *from, struct host_options *opti
     }
     options->poll = choice.poll ? min(choice.poll, MAXLONG) : DEFAULT_POLL_INTERVAL;
     options->notify = choice.notify;
-    options->heap_flags = choice.heap;
     return S_OK;
 }
