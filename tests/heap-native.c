@@ -88,6 +88,32 @@ static unsigned int next_random(unsigned int *state)
     return *state;
 }
 
+/* As the COM methods do it. */
+static void *quick_alloc(size_t size)
+{
+    struct cache *cache;
+    void *mem;
+
+    switch (heap_alloc_inline(&heap->front, HEAP_WAY_TEB, size, &mem, &cache))
+    {
+        case HEAP_SETTLE: heap_settle(cache); return mem;
+        case HEAP_DONE: return mem;
+        default: return NULL;
+    }
+}
+
+static bool release(void *mem)
+{
+    struct cache *cache;
+
+    switch (heap_free_inline(&heap->front, HEAP_WAY_TEB, mem, &cache))
+    {
+        case HEAP_SETTLE: heap_settle(cache); return true;
+        case HEAP_DONE: return true;
+        default: return heap_free(heap, mem);
+    }
+}
+
 static void end_block(struct block *block)
 {
     size_t size, i;
@@ -95,7 +121,7 @@ static void end_block(struct block *block)
     CHECK(heap_size(heap, block->mem, &size) && size == block->size);
     for (i = 0; i < block->size; i += block->size > 64 ? 31 : 1) CHECK(block->mem[i] == block->fill);
     CHECK(!heap_free(heap, block->mem + 1));
-    CHECK(heap_free_inline(heap, HEAP_WAY_TEB, block->mem) || heap_free(heap, block->mem));
+    CHECK(release(block->mem));
     block->mem = NULL;
 }
 
@@ -123,7 +149,7 @@ static void *work(void *seed)
         kind = next_random(&state) % 8;
         if (kind == 0) block->mem = heap_alloc_debug(heap, size, 0, __FILE__, __LINE__);
         else if (kind == 1) block->mem = heap_alloc_zeroed(heap, size, 0);
-        else if (!(block->mem = heap_alloc_inline(heap, HEAP_WAY_TEB, size)))
+        else if (!(block->mem = quick_alloc(size)))
             block->mem = heap_alloc(heap, size, 0);
         if (!block->mem) continue;
         CHECK(!((uintptr_t)block->mem & 15));
@@ -216,7 +242,7 @@ static void *free_it(void *context)
 
     __atomic_add_fetch(&arrived, 1, __ATOMIC_ACQ_REL);
     while (__atomic_load_n(&arrived, __ATOMIC_ACQUIRE) < 2) ;
-    done = heap_free_inline(heap, HEAP_WAY_TEB, contended) || heap_free(heap, contended);
+    done = release(contended);
     heap_thread_ended();
     (void)context;
     return (void *)(uintptr_t)done;

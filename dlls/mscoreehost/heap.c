@@ -182,15 +182,15 @@ static void *try_alloc(struct heap *heap, struct cache *cache, size_t size, stru
         }
         if (!cursor_of(cache, class)->bits && !heap_cache_refill(heap, cache, class, need)) return NULL;
         mem = take(cache, class, size);
-        if (!room_take(&cache->room, size)) heap_settle(cache);
+        heap_count_in(cache, size);
         return mem;
     }
     /* A thread died in here: what is behind the lock cannot be used any more. */
     if (!lock_acquire(&heap->lock)) return end_of_process(heap, size);
     mem = try_common(heap, size, need);
-    if (mem && !cache && !room_take(&heap->common->room, size)) heap_settle(heap->common);
+    if (mem && !cache) heap_count_in(heap->common, size);
     lock_release(&heap->lock);
-    if (mem && cache && !room_take(&cache->room, size)) heap_settle(cache);
+    if (mem && cache) heap_count_in(cache, size);
     return mem;
 }
 
@@ -199,10 +199,12 @@ static void *take_any(struct heap *heap, struct cache *cache, size_t size)
     void *mem;
 
     if (size > CLASS_TOP || !lock_acquire(&heap->lock)) return NULL;
+    heap_caches_stop(heap, NULL);
     mem = heap_span_take_any(heap, size);
-    if (mem && !cache && !room_take(&heap->common->room, size)) heap_settle(heap->common);
+    heap_caches_go(heap, NULL);
+    if (mem && !cache) heap_count_in(heap->common, size);
     lock_release(&heap->lock);
-    if (mem && cache && !room_take(&cache->room, size)) heap_settle(cache);
+    if (mem && cache) heap_count_in(cache, size);
     return mem;
 }
 
@@ -244,7 +246,7 @@ void *heap_alloc_debug(struct heap *heap, size_t size, unsigned int level, const
 {
     void *mem = heap_alloc(heap, size, level);
 
-    if (mem) heap_record_set(heap, mem, file, line, level);
+    if (mem) heap_note(heap, mem, level, file, line);
     return mem;
 }
 
@@ -263,7 +265,7 @@ enum answer
     NOT_SHARED      /* another cache's: to be shared first */
 };
 
-static enum answer try_free(struct heap *heap, struct cache *cache, void *mem, struct span **out,
+static enum answer try_free(struct heap *heap, struct cache *cache, void *mem, bool anyway, struct span **out,
         size_t *size)
 {
     enum answer answer = NOT_LIVE;
@@ -280,7 +282,7 @@ static enum answer try_free(struct heap *heap, struct cache *cache, void *mem, s
         answer = FREED;
         heap_map_note(heap, mem, span);
     }
-    else if (PEEK(span->bias) == BIAS_SHARED)
+    else if (PEEK(span->bias) == BIAS_SHARED || anyway)
     {
         /* Of two threads that free the block at one instant, one finds it free. */
         uint8_t state = __atomic_exchange_n(&span->state[index], STATE_FREE, __ATOMIC_ACQ_REL);
@@ -298,16 +300,17 @@ done:
 bool heap_free(struct heap *heap, void *mem)
 {
     struct cache *cache = heap_cache_get(heap, 0, false);
-    bool locked = false;
+    bool locked = false, anyway = false;
     enum answer answer;
     struct span *span;
     size_t size;
 
     if (!cache && !(locked = lock_acquire(&heap->lock))) return true;
-    while ((answer = try_free(heap, cache ? cache : heap->common, mem, &span, &size)) == NOT_SHARED)
+    while ((answer = try_free(heap, cache ? cache : heap->common, mem, anyway, &span, &size))
+            == NOT_SHARED)
     {
         if (!locked && !lock_acquire(&heap->lock)) return true;
-        heap_span_share(heap, span);
+        anyway = !heap_span_share(heap, span);
         if (!locked) lock_release(&heap->lock);
     }
     if (answer == FREED_LARGE && (locked || lock_acquire(&heap->lock)))
@@ -315,8 +318,7 @@ bool heap_free(struct heap *heap, void *mem)
         heap_large_give(heap, span);
         if (!locked) lock_release(&heap->lock);
     }
-    if (answer != NOT_LIVE && !room_give(&(cache ? cache : heap->common)->room, size))
-        heap_settle(cache ? cache : heap->common);
+    if (answer != NOT_LIVE) heap_count_out(cache ? cache : heap->common, size);
     if (locked) lock_release(&heap->lock);
     if (answer == FREED_LARGE && GetTickCount() - PEEK(heap->last_sweep) >= GIVE_BACK_AGE)
         heap_give_back(heap, GIVE_BACK_AGE);
@@ -363,8 +365,8 @@ void *heap_realloc(struct heap *heap, void *mem, size_t size, unsigned int level
         if ((done = resize_in_place(heap, span, index, size)))
         {
             if (!cache) cache = heap->common;
-            if (!room_give(&cache->room, old)) heap_settle(cache);
-            if (!room_take(&cache->room, size)) heap_settle(cache);
+            heap_count_out(cache, old);
+            heap_count_in(cache, size);
         }
     }
     lock_release(&heap->lock);
@@ -412,12 +414,13 @@ void heap_walk(struct heap *heap, bool (*visit)(void *context, const struct heap
     more = walk_list(heap->large, visit, context);
     for (class = 0; class < CLASS_COUNT && more; class++)
         more = walk_list(heap->shared[class].first, visit, context);
+    heap_caches_stop(heap, NULL);
     for (cache = heap->caches; cache && more; cache = cache->next)
     {
-        if (!cache->own || !lock_acquire(&cache->lock)) continue;
+        if (!cache->own || !cache->quiet) continue;
         for (class = 0; class < CACHED_COUNT && more; class++)
             more = walk_list(cache->own->list[class].first, visit, context);
-        lock_release(&cache->lock);
     }
+    heap_caches_go(heap, NULL);
     lock_release(&heap->lock);
 }

@@ -9,6 +9,7 @@
 
 #define TLS_DIRECT 64           /* slots in the thread's environment block itself */
 #define OWN_AFTER 16            /* windows of a class, after which a thread has spans of its own for it */
+#define HOT_BLOCKS 16           /* least of a class that is much used */
 #define QUIET_TURNS 2000
 
 #ifdef _WIN64
@@ -22,14 +23,16 @@ static struct heap *heaps;
 
 /* ---- the counters ---- */
 
-/* one thread's room: 128 KiB and 4096 blocks; less where there are many threads */
-#define ROOM_TOP_BITS 17
+/* one thread's room: 64 KiB and 2048 blocks; less where there are more than two */
+#define ROOM_ALONE_BITS 20      /* 1 MiB and 32768 blocks */
+#define ROOM_TOP_BITS 16
 #define ROOM_LEAST_BITS 11
 
 static void set_guard(struct room *room, unsigned int bits)
 {
 #ifdef _WIN64
-    room->guard = ((ROOM_BLOCK - 1) & ~(((uint64_t)1 << bits) - 1)) | (~(uint64_t)0 << (40 + bits - 5));
+    room->guard = ((ROOM_BLOCK - 1) & ~(((uint64_t)1 << bits) - 1)) | (~(uint64_t)0 << (ROOM_SHIFT
+            + bits - 5));
 #else
     room->bytes_guard = ~(((uint32_t)1 << bits) - 1);
     room->blocks_guard = ~(((uint32_t)1 << (bits - 5)) - 1);
@@ -41,8 +44,8 @@ static void get_room(const struct room *room, intptr_t *bytes, intptr_t *blocks)
 #ifdef _WIN64
     uint64_t both = PEEK(room->both);
 
-    *bytes = (int64_t)(both << 24) >> 24;
-    *blocks = (int64_t)(both - (uint64_t)*bytes) >> 40;
+    *bytes = (int64_t)(both << (64 - ROOM_SHIFT)) >> (64 - ROOM_SHIFT);
+    *blocks = (int64_t)(both - (uint64_t)*bytes) >> ROOM_SHIFT;
 #else
     *bytes = (int32_t)room->bytes;
     *blocks = (int32_t)room->blocks;
@@ -52,7 +55,7 @@ static void get_room(const struct room *room, intptr_t *bytes, intptr_t *blocks)
 static void set_room(struct room *room, intptr_t bytes, intptr_t blocks)
 {
 #ifdef _WIN64
-    POKE(room->both, (uint64_t)bytes + ((uint64_t)blocks << 40));
+    POKE(room->both, (uint64_t)bytes + ((uint64_t)blocks << ROOM_SHIFT));
 #else
     room->bytes = (uint32_t)bytes;
     room->blocks = (uint32_t)blocks;
@@ -84,18 +87,17 @@ static unsigned int share_bits(const struct heap *heap)
 {
     unsigned int bits = ROOM_TOP_BITS, count = PEEK(heap->cache_count);
 
-    for (; count > 1 && bits > ROOM_LEAST_BITS; count = (count + 1) / 2) bits--;
+    if (count <= 1) return ROOM_ALONE_BITS;
+    for (count--; count > 1 && bits > ROOM_LEAST_BITS; count = (count + 1) / 2) bits--;
     return bits;
 }
 
-void heap_settle(struct cache *cache)
+static int settle_both(struct cache *cache, intptr_t bytes, intptr_t blocks)
 {
     struct heap *heap = cache->heap;
-    intptr_t bytes, blocks;
     unsigned int bits;
     bool locked;
 
-    get_room(&cache->room, &bytes, &blocks);
     /* The peak itself rises: nobody else need know. */
     if (bytes <= 0 && blocks <= 0 && (!bytes || !PEEK(heap->spare_bytes))
             && (!blocks || !PEEK(heap->spare_blocks)))
@@ -103,7 +105,7 @@ void heap_settle(struct cache *cache)
         POKE(cache->raised_bytes, cache->raised_bytes + (uint64_t)-bytes);
         POKE(cache->raised_blocks, cache->raised_blocks + (uint64_t)-blocks);
         set_room(&cache->room, 0, 0);
-        return;
+        return 0;
     }
     bits = share_bits(heap);
     locked = lock_acquire(&heap->room_lock);
@@ -112,6 +114,31 @@ void heap_settle(struct cache *cache)
     blocks = settle(blocks, (size_t)1 << (bits - 5), &heap->spare_blocks, &cache->raised_blocks);
     set_room(&cache->room, bytes, blocks);
     if (locked) lock_release(&heap->room_lock);
+    return 0;
+}
+
+int heap_settle(struct cache *cache)
+{
+    intptr_t bytes, blocks;
+
+    get_room(&cache->room, &bytes, &blocks);
+    return settle_both(cache, bytes, blocks);
+}
+
+void heap_count_in(struct cache *cache, size_t size)
+{
+    intptr_t bytes, blocks;
+
+    get_room(&cache->room, &bytes, &blocks);
+    settle_both(cache, bytes - (intptr_t)size, blocks - 1);
+}
+
+void heap_count_out(struct cache *cache, size_t size)
+{
+    intptr_t bytes, blocks;
+
+    get_room(&cache->room, &bytes, &blocks);
+    settle_both(cache, bytes + (intptr_t)size, blocks + 1);
 }
 
 void heap_get_usage(struct heap *heap, struct heap_usage *usage)
@@ -201,7 +228,11 @@ struct cache *heap_cache_get(struct heap *heap, unsigned int level, bool may_gro
         if (!lock_acquire(&heap->lock)) return NULL;
         if (heap->way == HEAP_WAY_SOLO && heap->front.solo) cache = heap->front.solo;
         else cache = adopt(heap, &need);
-        if (cache && heap->way == HEAP_WAY_SOLO) heap->front.solo = cache;
+        if (cache && heap->way == HEAP_WAY_SOLO)
+        {
+            heap->front.solo = cache;
+            if (heap->copy) heap->copy->solo = cache;
+        }
         lock_release(&heap->lock);
         if (cache) break;
         if (!may_grow || !heap_meta_grow(heap, need.meta, level)) return NULL;
@@ -210,7 +241,8 @@ struct cache *heap_cache_get(struct heap *heap, unsigned int level, bool may_gro
     return cache;
 }
 
-static bool fill_own(struct heap *heap, struct cache *cache, unsigned int class, struct heap_need *need)
+static bool fill_own(struct heap *heap, struct cache *cache, unsigned int class, size_t least,
+        struct heap_need *need)
 {
     struct home *home = home_of(cache, class);
     struct span *span;
@@ -223,14 +255,12 @@ static bool fill_own(struct heap *heap, struct cache *cache, unsigned int class,
         memset(own, 0, sizeof(*own));
         cache->own = own;
     }
-    if (!lock_acquire(&cache->lock)) return false;
-    if ((span = heap_span_new(heap, cache, class, need)))
+    if ((span = heap_span_new(heap, cache, class, least, need)))
     {
         cache->own->list[class].at = span;
         cache->own->list[class].at_window = 0;
         heap_span_search(&cache->own->list[class], cursor_of(cache, class), home);
     }
-    lock_release(&cache->lock);
     return span != NULL;
 }
 
@@ -245,47 +275,39 @@ static void drop_window(struct cache *cache, unsigned int class)
     home->span = NULL;
 }
 
-/* Among the cache's own spans. A window of a shared span must have been dropped first. */
-static bool search_own(struct cache *cache, unsigned int class)
-{
-    struct home *home = home_of(cache, class);
-    bool found = false;
-
-    if (!cache->own || !cache->own->list[class].first || !lock_acquire(&cache->lock)) return false;
-    if (!home->span || PEEK(home->span->bias) == cache)
-        found = heap_span_search(&cache->own->list[class], cursor_of(cache, class), home);
-    lock_release(&cache->lock);
-    return found;
-}
-
 /* The cursor of the class has run out: more blocks for it. Without the lock, but for the common cache. */
 bool heap_cache_refill(struct heap *heap, struct cache *cache, unsigned int class, struct heap_need *need)
 {
     struct cursor *cursor = cursor_of(cache, class);
     struct home *home = home_of(cache, class);
-    bool common = cache == heap->common, found = false, own;
+    bool common = cache == heap->common, found = false, own, thin;
     struct span *span;
 
     memset(need, 0, sizeof(*need));
-    if (home->span && heap_span_again(cursor, home)) return true;
+    /* A class that is much used but has few blocks comes here too often. */
+    thin = !common && home->turns && !(home->turns & 255) && cache->own
+            && PEEK(cache->own->list[class].pages) * PAGE_BYTES < HOT_BLOCKS * (size_t)heap_class_sizes[class]
+                    ;
+    if (!thin && home->span && heap_span_again(cursor, home)) return true;
     if (!common && GetTickCount() - PEEK(heap->last_sweep) >= GIVE_BACK_AGE)
         heap_give_back(heap, GIVE_BACK_AGE);
-    if (search_own(cache, class)) return true;
+    if (!thin && heap_span_search_own(cache, class)) return true;
     if (!common && !lock_acquire(&heap->lock)) return false;
     if (home->span && PEEK(home->span->bias) == BIAS_SHARED)
     {
         if (home->turns < OWN_AFTER) home->turns++;
         drop_window(cache, class);
-        found = search_own(cache, class);
+        found = heap_span_search_own(cache, class);
     }
     own = !common && (home->turns >= OWN_AFTER || cache == heap->first);
     if (!found)
     {
         drop_window(cache, class);
-        found = heap_span_search(&heap->shared[class], cursor, home);
+        found = !thin && heap_span_search(&heap->shared[class], cursor, home);
     }
-    if (!found && own) found = fill_own(heap, cache, class, need);
-    if (!found && !own && (span = heap_span_new(heap, NULL, class, need)))
+    if (!found && own)
+        found = fill_own(heap, cache, class, thin ? HOT_BLOCKS * (size_t)heap_class_sizes[class] : 0, need);
+    if (!found && !own && (span = heap_span_new(heap, NULL, class, 0, need)))
     {
         heap->shared[class].at = span;
         heap->shared[class].at_window = 0;
@@ -300,9 +322,7 @@ void heap_cache_drop(struct heap *heap, struct cache *cache)
 {
     unsigned int class, count = cache == heap->common ? CLASS_COUNT : CACHED_COUNT;
 
-    if (!lock_acquire(&cache->lock)) return;
     for (class = 0; class < count; class++) drop_window(cache, class);
-    lock_release(&cache->lock);
 }
 
 /* ---- waiting for Free ---- */
@@ -331,25 +351,46 @@ static void barrier_everywhere(void)
     SetLastError(error);
 }
 
-/* No thread is inside a Free that began before; of one cache, or of all. False: one stands there,
- * suspended or dead. */
+/* Under the lock. No thread is busy with what it began before this; of one cache, or of all. False: one is
+ * still, suspended or dead, and its cache is not quiet. */
 bool heap_caches_quiet(struct heap *heap, struct cache *one)
 {
     struct cache *cache;
     unsigned int turn;
+    bool all = true;
 
     barrier_everywhere();
-    for (cache = one ? one : __atomic_load_n(&heap->caches, __ATOMIC_ACQUIRE); cache; cache = one ? NULL
-            : cache->next)
+    for (cache = one ? one : heap->caches; cache; cache = one ? NULL : cache->next)
     {
         for (turn = 0; __atomic_load_n(&cache->busy, __ATOMIC_ACQUIRE); turn++)
         {
-            if (turn == QUIET_TURNS || process_is_ending()) return false;
+            if (turn == QUIET_TURNS || process_is_ending()) break;
             if (turn < 100) YieldProcessor();
             else SwitchToThread();
         }
+        cache->quiet = !__atomic_load_n(&cache->busy, __ATOMIC_ACQUIRE);
+        all &= cache->quiet;
     }
-    return true;
+    return all;
+}
+
+/* Under the lock. The spans that are a cache's own may be looked at and changed where the cache is quiet
+ * then. */
+void heap_caches_stop(struct heap *heap, struct cache *one)
+{
+    struct cache *cache;
+
+    for (cache = one ? one : heap->caches; cache; cache = one ? NULL : cache->next)
+        __atomic_store_n(&cache->stopped, 1, __ATOMIC_RELEASE);
+    heap_caches_quiet(heap, one);
+}
+
+void heap_caches_go(struct heap *heap, struct cache *one)
+{
+    struct cache *cache;
+
+    for (cache = one ? one : heap->caches; cache; cache = one ? NULL : cache->next)
+        __atomic_store_n(&cache->stopped, 0, __ATOMIC_RELEASE);
 }
 
 /* ---- threads that end ---- */
@@ -390,8 +431,10 @@ void heap_thread_ended(void)
     lock_release(&heaps_lock);
 }
 
-enum heap_way heap_way_of(struct heap *heap)
+enum heap_way heap_attach(struct heap *heap, struct heap_front *front)
 {
+    *front = heap->front;
+    heap->copy = front;
     return heap->way;
 }
 

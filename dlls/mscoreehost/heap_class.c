@@ -30,24 +30,12 @@ unsigned int heap_class_of(size_t size)
     return 8 * (octave - (size > 4096 ? 5 : 6)) + (last >> (octave - 3) & 7);
 }
 
-/* A window is what a thread takes at a time: 16 KiB, so that it stays in the first cache, in up to a word
- * of bits. */
+/* A window is what a thread takes at a time: up to a word of bits, and no more than stays in the first
+ * cache. */
 unsigned int heap_window_blocks(unsigned int class)
 {
     unsigned int blocks = MASK_BITS;
 
-    while (blocks > 8 && blocks * heap_class_sizes[class] > 16384) blocks /= 2;
+    while (blocks > 4 && blocks * heap_class_sizes[class] > 16384) blocks /= 2;
     return blocks;
 }
-
-/* For each size to INLINE_TOP, in steps of 16, where in a cache the cursor of its class is. */
-#define AT(class) offsetof(struct cache, cursors) + (class) * sizeof(struct cursor)
-#define TWO(class) AT(class), AT(class)
-#define FOUR(class) TWO(class), TWO(class)
-const uint16_t heap_cursor_offsets[INLINE_TOP / 16 + 1] =
-{
-    AT(0), AT(0), AT(1), AT(2), AT(3), AT(4), AT(5), AT(6), AT(7), AT(8), AT(9), AT(10), AT(11), AT(12),
-            AT(13), AT(14),
-    AT(15), TWO(16), TWO(17), TWO(18), TWO(19), TWO(20), TWO(21), TWO(22), TWO(23),
-    FOUR(24), FOUR(25), FOUR(26), FOUR(27), FOUR(28), FOUR(29), FOUR(30), FOUR(31)
-};

@@ -21,6 +21,16 @@
 #define PEEK(x) __atomic_load_n(&(x), __ATOMIC_RELAXED)
 #define POKE(x, value) __atomic_store_n(&(x), (value), __ATOMIC_RELAXED)
 
+/* The same for what cannot change while the cache is busy, or is one aligned word: an ordinary access, so
+ * that it can be part of another instruction. The thread sanitizer is told. */
+#ifdef HEAP_NATIVE
+#define LOOK(x) PEEK(x)
+#define LOOK_ACQUIRE(x) __atomic_load_n(&(x), __ATOMIC_ACQUIRE)
+#else
+#define LOOK(x) (x)
+#define LOOK_ACQUIRE(x) (x)
+#endif
+
 #define PAGE_SHIFT 12
 
 /* A word of bits, one for each block of a window. */
@@ -66,10 +76,11 @@ struct cursor
     char *base;
     uint8_t *state;
     uint32_t block_size;
+    uint32_t blocks;            /* of the window, or 0: whoever refills it has to see to records */
 };
 
 /* How far live bytes and blocks may rise before the peak does, in one number on 64-bit: bytes in the low
- * 40 bits, blocks above. The guard has the bits that are set once either falls below 0 or rises past its
+ * 30 bits, blocks above. The guard has the bits that are set once either falls below 0 or rises past its
  * share. */
 #ifdef _WIN64
 struct room
@@ -77,7 +88,8 @@ struct room
     uint64_t both;
     uint64_t guard;
 };
-#define ROOM_BLOCK ((uint64_t)1 << 40)
+#define ROOM_SHIFT 30
+#define ROOM_BLOCK ((uint64_t)1 << ROOM_SHIFT)
 #else
 struct room
 {
@@ -89,9 +101,10 @@ struct room
 struct cache
 {
     struct room room;
-    uint32_t busy;              /* inside Free, with a span at hand */
+    uint32_t busy;              /* inside Free with a span at hand, or searching the spans of its own */
     uint32_t thread;
-    uint32_t wide_turns;        /* requests for larger classes */
+    uint16_t wide_turns;        /* requests for larger classes */
+    uint8_t refills;            /* modulo 256 */
     bool parked;
     struct heap *heap;
     struct home *homes;
@@ -101,11 +114,14 @@ struct cache
     struct cache *next;         /* of all the heap's */
     struct cache *next_parked;
     struct own_spans *own;
-    struct lock lock;
-    struct cursor cursors[];    /* FIRST_COUNT; the rest, if they are needed, in more */
+    uint32_t stopped;           /* by who holds the heap's lock: keep off the spans of your own */
+    bool quiet;                 /* and that has been seen to hold */
+    /* FIRST_COUNT; the rest, if they are needed, in more. None across two lines of the processor's cache. */
+    struct cursor cursors[] __attribute__((aligned(64)));
 };
 
-/* The first fields of a heap. */
+/* What Alloc and Free need of a heap. The heap has one, and keeps the copy in its owner's object up to
+ * date. */
 struct heap_front
 {
     size_t tls_offset;          /* of the slot in the thread's environment block */
@@ -123,11 +139,35 @@ enum heap_way
     HEAP_WAY_NONE               /* no slot, no caches */
 };
 
-enum heap_way heap_way_of(struct heap *heap);
+/* Which way, and the copy to use in it, for as long as the heap lives. */
+enum heap_way heap_attach(struct heap *heap, struct heap_front *front);
+
+/* Of a cache whose cursor for size is empty: from the blocks of its own spans. NULL: ask heap_alloc. */
+void *heap_alloc_more(struct cache *cache, size_t size);
+
+/* Records where a live block came from, as heap_alloc_debug does. */
+void heap_note(struct heap *heap, void *mem, unsigned int level, const char *file, int line);
+
+/* The peak rises, or room changes hands. Always 0, so that it can be the end of a method. */
+int heap_settle(struct cache *cache);
 
 #define INLINE_TOP 1024
-extern const uint16_t heap_cursor_offsets[INLINE_TOP / 16 + 1];
-void heap_settle(struct cache *cache);
+
+/* For each size to INLINE_TOP, in steps of 16, where in a cache the cursor of its class is. */
+#define AT(class) offsetof(struct cache, cursors) + (class) * sizeof(struct cursor)
+#define TWO(class) AT(class), AT((class) + 1)
+#define PAIR(class) AT(class), AT(class)
+#define FOUR(class) PAIR(class), PAIR(class)
+static const uint16_t heap_cursor_offsets[INLINE_TOP / 16 + 1] =
+{
+    AT(0), TWO(0), TWO(2), TWO(4), TWO(6), TWO(8), TWO(10), TWO(12), TWO(14),
+    PAIR(16), PAIR(17), PAIR(18), PAIR(19), PAIR(20), PAIR(21), PAIR(22), PAIR(23),
+    FOUR(24), FOUR(25), FOUR(26), FOUR(27), FOUR(28), FOUR(29), FOUR(30), FOUR(31)
+};
+#undef AT
+#undef TWO
+#undef PAIR
+#undef FOUR
 
 /* TlsGetValue without the call (3 ns under Wine 8.0, twice in a pair) and without its SetLastError(0). The
  * layout of the environment block is the one that compilers and runtimes rely on. */
@@ -183,71 +223,94 @@ static inline __attribute__((always_inline)) bool room_give(struct room *room, s
 #endif
 }
 
-/* NULL: ask heap_alloc. */
-static inline __attribute__((always_inline)) void *heap_alloc_inline(struct heap *heap, enum heap_way way,
-        size_t size)
+enum heap_answer
 {
-    struct cache *cache = heap_cache_of((const struct heap_front *)heap, way);
-    struct cursor *cursor;
-    unsigned int i;
-    mask_t bits;
-    void *mem;
+    HEAP_DONE,
+    HEAP_SETTLE,                /* done; heap_settle is due */
+    HEAP_SLOW                   /* nothing done: the other function has to */
+};
 
-    if (unlikely(size > INLINE_TOP) || unlikely(!cache)) return NULL;
-    cursor = (struct cursor *)((char *)cache + heap_cursor_offsets[(size + 15) / 16]);
-    if (unlikely(!(bits = cursor->bits))) return NULL;
-    i = sizeof(bits) == 8 ? (unsigned int)__builtin_ctzll(bits)
-            : (unsigned int)__builtin_ctz((unsigned int)bits);
-    cursor->bits = bits & (bits - 1);
-    __atomic_store_n(&cursor->state[i], (uint8_t)(cursor->block_size - size), __ATOMIC_RELAXED);
-    mem = cursor->base + (size_t)i * cursor->block_size;
-    if (!room_take(&cache->room, size)) heap_settle(cache);
-    return mem;
+/* bits != 0. By hand, since the compiler's own takes two instructions more. */
+static inline __attribute__((always_inline)) size_t lowest_bit(mask_t bits)
+{
+#ifdef __x86_64__
+    size_t i;
+
+    __asm__("rep bsfq %1, %0" : "=r"(i) : "r"(bits) : "cc");
+    return i;
+#else
+    return (size_t)__builtin_ctzl(bits);
+#endif
 }
 
-/* False: ask heap_free. */
-static inline __attribute__((always_inline)) bool heap_free_inline(struct heap *heap, enum heap_way way,
-        void *mem)
+/* The next block will be wanted next, and written to. Twenty per cent where many blocks are filled in
+ * turn. */
+static inline __attribute__((always_inline)) void prefetch_for_write(const char *at)
 {
-    const struct heap_front *front = (const struct heap_front *)heap;
-    struct cache *cache = heap_cache_of(front, way);
+#ifdef __x86_64__
+    __asm__ volatile("prefetchw %0" : : "m"(*at));
+#else
+    (void)at;
+#endif
+}
+
+static inline __attribute__((always_inline)) enum heap_answer heap_alloc_inline(const struct heap_front *front
+        ,
+        enum heap_way way, size_t size, void **mem, struct cache **which)
+{
+    struct cache *cache = *which = heap_cache_of(front, way);
+    size_t block_size, i;
+    struct cursor *cursor;
+    mask_t bits;
+    char *block;
+
+    if (unlikely(!cache) || unlikely(size > INLINE_TOP)) return HEAP_SLOW;
+    cursor = (struct cursor *)((char *)cache + heap_cursor_offsets[(size + 15) / 16]);
+    if (unlikely(!(bits = cursor->bits))) return HEAP_SLOW;
+    i = lowest_bit(bits);
+    cursor->bits = bits & (bits - 1);
+    block_size = cursor->block_size;
+    block = cursor->base + i * block_size;
+    *mem = block;
+    prefetch_for_write(block + block_size);
+    POKE(cursor->state[i], (uint8_t)(block_size - size));
+    return room_take(&cache->room, size) ? HEAP_DONE : HEAP_SETTLE;
+}
+
+static inline __attribute__((always_inline)) enum heap_answer heap_free_inline(const struct heap_front *front,
+        enum heap_way way, void *mem, struct cache **which)
+{
+    struct cache *cache = *which = heap_cache_of(front, way);
+    enum heap_answer answer = HEAP_SLOW;
+    uint32_t bytes;
+    uintptr_t entry;
     struct span *span;
     uint64_t product;
     uint8_t *state;
     size_t offset;
-    uint32_t bytes;
     uint8_t slack;
 
-    if (unlikely(!cache)) return false;
-    __atomic_store_n(&cache->busy, 1, __ATOMIC_RELAXED);
+    if (unlikely(!cache)) return HEAP_SLOW;
+    POKE(cache->busy, 1);
     __asm__ volatile("" ::: "memory");
-    span = __atomic_load_n(&front->map[(uintptr_t)mem >> PAGE_SHIFT & __atomic_load_n(&front->map_mask,
-            __ATOMIC_ACQUIRE)],
-            __ATOMIC_RELAXED);
+    entry = (uintptr_t)mem >> PAGE_SHIFT;
+    entry &= LOOK_ACQUIRE(front->map_mask);
+    span = LOOK(front->map[entry]);
     /* First of all bytes: a descriptor that is just being set up gets them last. */
     bytes = __atomic_load_n(&span->bytes, __ATOMIC_ACQUIRE);
-    offset = (size_t)((char *)mem - PEEK(span->base));
-    if (unlikely(offset >= bytes) || unlikely(PEEK(span->bias) != cache)) goto other;
+    offset = (size_t)((char *)mem - LOOK(span->base));
+    if (unlikely(offset >= bytes) || unlikely(LOOK(span->bias) != cache)) goto done;
     /* High half: the quotient. Low half: the remainder times recip, which is below recip for a start only. */
-    product = (uint64_t)(uint32_t)offset * PEEK(span->recip);
-    if (unlikely((uint32_t)product >= PEEK(span->recip))) goto other;
-    state = PEEK(span->state) + (size_t)(product >> 32);
-    slack = __atomic_load_n(state, __ATOMIC_RELAXED);
-    if (unlikely(slack & STATE_FREE)) goto other;
+    product = (uint64_t)(uint32_t)offset * LOOK(span->recip);
+    if (unlikely((uint32_t)product >= LOOK(span->recip))) goto done;
+    state = LOOK(span->state) + (size_t)(product >> 32);
+    slack = LOOK(*state);
+    if (unlikely(slack & STATE_FREE)) goto done;
     __atomic_store_n(state, STATE_FREE, __ATOMIC_RELEASE);
-    if (unlikely(!room_give(&cache->room, PEEK(span->block_size) - slack)))
-    {
-        __atomic_store_n(&cache->busy, 0, __ATOMIC_RELEASE);
-        heap_settle(cache);
-        return true;
-    }
-    __asm__ volatile("" ::: "memory");
+    answer = room_give(&cache->room, LOOK(span->block_size) - slack) ? HEAP_DONE : HEAP_SETTLE;
+done:
     __atomic_store_n(&cache->busy, 0, __ATOMIC_RELEASE);
-    return true;
-
-other:
-    __atomic_store_n(&cache->busy, 0, __ATOMIC_RELEASE);
-    return false;
+    return answer;
 }
 
 #endif

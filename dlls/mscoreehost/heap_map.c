@@ -138,6 +138,7 @@ void heap_map_grow(struct heap *heap, unsigned int level)
         {
             fill(heap, now, then);
             __atomic_store_n(&heap->front.map_mask, then / sizeof(struct span *) - 1, __ATOMIC_RELEASE);
+            if (heap->copy) __atomic_store_n(&heap->copy->map_mask, heap->front.map_mask, __ATOMIC_RELEASE);
             heap->committed += then - now;
             done = true;
         }

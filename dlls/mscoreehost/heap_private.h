@@ -19,6 +19,15 @@
 #define ROUND_UP(n, to) (((n) + (to) - 1) & ~((size_t)(to) - 1))
 #define MASK_BITS (8 * (unsigned int)sizeof(mask_t))
 
+/* The compiler's own is a call on processors without the instruction, and those it has to reckon with. */
+static inline unsigned int count_bits(mask_t bits)
+{
+    bits -= bits >> 1 & (mask_t)0x5555555555555555;
+    bits = (bits & (mask_t)0x3333333333333333) + (bits >> 2 & (mask_t)0x3333333333333333);
+    bits = (bits + (bits >> 4)) & (mask_t)0x0f0f0f0f0f0f0f0f;
+    return (unsigned int)(bits * (mask_t)0x0101010101010101 >> (MASK_BITS - 8));
+}
+
 /* Size classes: 16 to 128 bytes in steps of 16, then eight to each octave (sixteen from 2 to 4 KiB), to 32
  * KiB. Larger blocks are runs of pages. Threads have cursors for the first CACHED_COUNT, whose spans are
  * SPAN_SMALL. */
@@ -72,20 +81,20 @@ struct chunk
     mask_t free_pages[];
 };
 
-/* The window a cursor works on. It changes under the heap's lock, or the cache's for a span that is the
- * cache's. */
+/* The window a cursor works on. It changes under the heap's lock; or, from one span of the cache's own to
+ * another, without, while the cache is busy and not stopped. */
 struct home
 {
     struct span *span;
     uint16_t window;
-    uint16_t turns;             /* windows of shared spans used up so far */
+    uint16_t turns;             /* windows used up so far, more or less */
 };
 
 /* Cursors of the classes from FIRST_COUNT on: to CACHED_COUNT for threads, to CLASS_COUNT for the common
  * cache. */
 struct cache_more
 {
-    struct cursor cursors[CLASS_COUNT - FIRST_COUNT];
+    struct cursor cursors[CLASS_COUNT - FIRST_COUNT] __attribute__((aligned(64)));
     struct home homes[CLASS_COUNT - FIRST_COUNT];
 };
 
@@ -138,6 +147,7 @@ struct meta
 struct heap
 {
     struct heap_front front;
+    struct heap_front *copy;
     enum heap_way way;
     unsigned int flags;
     HANDLE system;
@@ -145,7 +155,7 @@ struct heap
     DWORD tls_index;
     struct heap *next, **link;          /* of all that have a TLS index */
 
-    struct lock lock;                   /* of all below; taken before a cache's and room_lock */
+    struct lock lock;                   /* of all below; taken before room_lock */
     struct region_table *regions;
     struct cache *common;               /* for threads without a cache and for classes that none caches */
     struct cache *caches;
@@ -216,12 +226,13 @@ struct chunk *heap_chunk_collect(struct heap *heap, unsigned int age);
 size_t heap_chunk_release(struct heap *heap, struct chunk *chunks);
 
 /* heap_span.c */
-struct span *heap_span_new(struct heap *heap, struct cache *owner, unsigned int class,
+struct span *heap_span_new(struct heap *heap, struct cache *owner, unsigned int class, size_t least,
         struct heap_need *need);
 bool heap_span_search(struct span_list *list, struct cursor *cursor, struct home *home);
 bool heap_span_again(struct cursor *cursor, struct home *home);
+bool heap_span_search_own(struct cache *cache, unsigned int class);
 void *heap_span_take_any(struct heap *heap, size_t size);
-void heap_span_share(struct heap *heap, struct span *span);
+bool heap_span_share(struct heap *heap, struct span *span);
 void heap_spans_retire(struct heap *heap);
 void heap_spans_recycle(struct heap *heap);
 bool heap_find_block(struct heap *heap, const void *mem, struct span **span, uint32_t *index);
@@ -234,6 +245,8 @@ struct cache *heap_cache_get(struct heap *heap, unsigned int level, bool may_gro
 bool heap_cache_refill(struct heap *heap, struct cache *cache, unsigned int class, struct heap_need *need);
 void heap_cache_drop(struct heap *heap, struct cache *cache);
 bool heap_caches_quiet(struct heap *heap, struct cache *one);
+void heap_caches_stop(struct heap *heap, struct cache *one);
+void heap_caches_go(struct heap *heap, struct cache *one);
 void heap_cache_register(struct heap *heap);
 void heap_cache_unregister(struct heap *heap);
 void heap_count_in(struct cache *cache, size_t size);
@@ -245,7 +258,6 @@ void heap_large_give(struct heap *heap, struct span *span);
 bool heap_large_resize(struct heap *heap, struct span *span, size_t size);
 
 /* heap_record.c */
-void heap_record_set(struct heap *heap, void *mem, const char *file, int line, unsigned int level);
 void heap_record_drop(struct heap *heap, struct span *span);
 
 #endif

@@ -7,47 +7,63 @@
 
 #include "heap_private.h"
 
-/* Without the lock. A block whose record finds no memory stays without one: that is better than no block. */
-void heap_record_set(struct heap *heap, void *mem, const char *file, int line, unsigned int level)
+static struct span_record *make_table(struct heap *heap, struct span *span, unsigned int level)
 {
-    struct span_record *records = NULL;
-    size_t bytes = 0;
-    struct span *span;
-    uint32_t index;
-    DWORD error;
+    size_t bytes = ROUND_UP(span->block_count * sizeof(struct span_record), PAGE_BYTES);
+    struct span_record *records;
+    DWORD error = GetLastError();
+    bool used = false;
 
-    if (!lock_acquire(&heap->lock)) return;
-    if (!heap_find_block(heap, mem, &span, &index)) goto done;
-    if (!span->records)
+    if (!heap->owner->charge(heap->owner, bytes, level)) return NULL;
+    records = HeapAlloc(heap->system, HEAP_ZERO_MEMORY, bytes);
+    SetLastError(error);
+    if (records && lock_acquire(&heap->lock))
     {
-        bytes = ROUND_UP(span->block_count * sizeof(*records), PAGE_BYTES);
-        lock_release(&heap->lock);
-        error = GetLastError();
-        if (!heap->owner->charge(heap->owner, bytes, level)) return;
-        records = HeapAlloc(heap->system, HEAP_ZERO_MEMORY, bytes - META_GRAIN);
-        SetLastError(error);
-        if (!lock_acquire(&heap->lock)) return;
-        if (records && !span->records)
+        if (!span->records)
         {
-            span->records = records;
             span->records_charged = bytes;
             heap->committed += bytes;
-            records = NULL;
-            bytes = 0;
+            __atomic_store_n(&span->records, records, __ATOMIC_RELEASE);
+            used = true;
         }
+        lock_release(&heap->lock);
     }
-    if (span->records)
+    if (!used)
     {
-        span->records[index].file = file;
-        span->records[index].line = line;
-        span->records[index].level = level;
-        span->records[index].thread = GetCurrentThreadId();
-        span->records[index].set = true;
+        if (records) HeapFree(heap->system, 0, records);
+        heap->owner->credit(heap->owner, bytes);
     }
-done:
-    lock_release(&heap->lock);
-    if (records) HeapFree(heap->system, 0, records);
-    if (bytes) heap->owner->credit(heap->owner, bytes);
+    return __atomic_load_n(&span->records, __ATOMIC_ACQUIRE);
+}
+
+/* Without the lock: mem is the caller's, so its span stays. A block whose record finds no memory stays
+ * without one: that is better than no block. */
+void heap_note(struct heap *heap, void *mem, unsigned int level, const char *file, int line)
+{
+    struct cache *cache = heap_cache_of(&heap->front, heap->way);
+    struct span_record *records;
+    struct span *span;
+    uint32_t index, bytes;
+    uintptr_t mask;
+    size_t offset;
+
+    mask = __atomic_load_n(&heap->front.map_mask, __ATOMIC_ACQUIRE);
+    span = PEEK(heap->front.map[(uintptr_t)mem >> PAGE_SHIFT & mask]);
+    bytes = __atomic_load_n(&span->bytes, __ATOMIC_ACQUIRE);
+    if ((offset = (size_t)((char *)mem - PEEK(span->base))) < bytes)
+        index = (uint32_t)((uint64_t)(uint32_t)offset * PEEK(span->recip) >> 32);
+    else if (!heap_find_block(heap, mem, &span, &index)) return;
+    if (!(records = __atomic_load_n(&span->records, __ATOMIC_ACQUIRE))
+            && !(records = make_table(heap, span, level))) return;
+    records[index].file = file;
+    records[index].line = line;
+    records[index].level = level;
+    records[index].thread = cache ? cache->thread : GetCurrentThreadId();
+    records[index].set = true;
+    /* The window must not be used again without a look at its records. */
+    if (cache && span->kind == SPAN_SMALL && (span->class < FIRST_COUNT || cache->more)
+            && home_of(cache, span->class)->span == span)
+        cursor_of(cache, span->class)->blocks = 0;
 }
 
 void heap_record_drop(struct heap *heap, struct span *span)

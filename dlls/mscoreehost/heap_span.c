@@ -16,22 +16,31 @@
 #define SHARED_TOP 4096
 #define SEARCH_WINDOWS 64
 
-/* Which of the blocks at state are free. Tables are 64-byte multiples and hold 0 past the last block. */
-static mask_t free_mask(const uint8_t *state, unsigned int blocks)
+/* Which of the blocks at state are free; blocks is a power of two from 4 on. */
+static inline __attribute__((always_inline)) mask_t free_mask(const uint8_t *state, unsigned int blocks)
 {
     mask_t mask = 0;
     unsigned int i;
 
-#if defined(__SSE2__) && !defined(HEAP_NATIVE)
-    if (blocks >= 16)
-    {
-        for (i = 0; i < blocks; i += 16)
-            mask |= (mask_t)_mm_movemask_epi8(_mm_load_si128((const __m128i *)(const void *)(state + i)))
-                    << i;
-        return mask;
-    }
+#if defined(__SSE2__) && defined(_WIN64) && !defined(HEAP_NATIVE)
+#define SIXTEEN(at) \
+    (mask_t)(unsigned int)_mm_movemask_epi8(_mm_load_si128((const __m128i *)(const void *)(state + (at))))
+    if (blocks == 64) return SIXTEEN(0) | SIXTEEN(16) << 16 | SIXTEEN(32) << 32 | SIXTEEN(48) << 48;
+    if (blocks == 32) return SIXTEEN(0) | SIXTEEN(16) << 16;
+    if (blocks == 16) return SIXTEEN(0);
 #endif
+#ifdef HEAP_NATIVE
+    /* One by one, as they were stored: else the thread sanitizer sees no connection. */
     for (i = 0; i < blocks; i++) mask |= (mask_t)(__atomic_load_n(&state[i], __ATOMIC_ACQUIRE) >> 7) << i;
+    return mask;
+#endif
+    for (i = 0; i < blocks; i += 4)
+    {
+        uint32_t four = __atomic_load_n((const uint32_t *)(const void *)(state + i), __ATOMIC_ACQUIRE);
+
+        /* The top bits of four bytes to the low four bits. */
+        mask |= (mask_t)((four >> 7 & 0x01010101) * 0x10204080 >> 28) << i;
+    }
     return mask;
 }
 
@@ -40,7 +49,7 @@ static void link_span(struct span_list *list, struct span *span)
     span->prev = NULL;
     if ((span->next = list->first)) list->first->prev = span;
     list->first = span;
-    list->pages += span->page_count;
+    POKE(list->pages, list->pages + span->page_count);
 }
 
 static void unlink_span(struct span_list *list, struct span *span)
@@ -48,7 +57,7 @@ static void unlink_span(struct span_list *list, struct span *span)
     if (span->prev) span->prev->next = span->next;
     else list->first = span->next;
     if (span->next) span->next->prev = span->prev;
-    list->pages -= span->page_count;
+    POKE(list->pages, list->pages - span->page_count);
     if (list->at != span) return;
     list->at = span->next;
     list->at_window = 0;
@@ -56,14 +65,15 @@ static void unlink_span(struct span_list *list, struct span *span)
 
 /* The free blocks of a window, if there are enough: one in so many. Their records are of blocks that are
  * gone. */
-static mask_t enough_free(const struct span *span, unsigned int window, unsigned int one_in)
+static inline __attribute__((always_inline)) mask_t enough_free(const struct span *span,
+        unsigned int window, unsigned int one_in)
 {
     unsigned int first = window * span->window_blocks, count = span->block_count - first;
     struct span_record *records = PEEK(span->records);
     mask_t bits = free_mask(span->state + first, span->window_blocks), left;
 
     if (count > span->window_blocks) count = span->window_blocks;
-    if ((unsigned int)__builtin_popcountll(bits) < (count + one_in - 1) / one_in) return 0;
+    if (count_bits(bits) * one_in < count) return 0;
     for (left = records ? bits : 0; left; left &= left - 1)
         records[first + (unsigned int)__builtin_ctzll(left)].set = false;
     return bits;
@@ -75,7 +85,8 @@ bool heap_span_again(struct cursor *cursor, struct home *home)
     return (cursor->bits = enough_free(home->span, home->window, 4));
 }
 
-static bool look(struct cursor *cursor, struct home *home, struct span *span, unsigned int window)
+static inline __attribute__((always_inline)) bool look(struct cursor *cursor, struct home *home,
+        struct span *span, unsigned int window)
 {
     unsigned int first = window * span->window_blocks;
 
@@ -86,12 +97,14 @@ static bool look(struct cursor *cursor, struct home *home, struct span *span, un
     cursor->base = span->base + (size_t)first * span->block_size;
     cursor->state = span->state + first;
     cursor->block_size = span->block_size;
+    cursor->blocks = span->records ? 0 : span->window_blocks;
     return true;
 }
 
 /* Goes round the spans from where it stopped last. After SEARCH_WINDOWS without luck a new span is the
  * better way: it adds a sixteenth at most to what was searched in vain. */
-bool heap_span_search(struct span_list *list, struct cursor *cursor, struct home *home)
+static inline __attribute__((always_inline)) bool search(struct span_list *list, struct cursor *cursor,
+        struct home *home)
 {
     unsigned int searched = 0, window = list->at_window;
     struct span *span = list->at, *start = span;
@@ -129,6 +142,76 @@ bool heap_span_search(struct span_list *list, struct cursor *cursor, struct home
     return false;
 }
 
+bool heap_span_search(struct span_list *list, struct cursor *cursor, struct home *home)
+{
+    return search(list, cursor, home);
+}
+
+/* Among the cache's own spans. A window of a shared span must have been dropped first. No locked
+ * instruction: it would wait for all stores before it, which after a burst of first writes to blocks is
+ * 100 ns. */
+static inline __attribute__((always_inline)) bool search_own(struct cache *cache, struct cursor *cursor,
+        struct home *home, unsigned int class)
+{
+    bool found = false;
+
+    if (!cache->own) return false;
+    POKE(cache->busy, 1);
+    __asm__ volatile("" ::: "memory");
+    if (!__atomic_load_n(&cache->stopped, __ATOMIC_ACQUIRE) && (!home->span
+            || PEEK(home->span->bias) == cache))
+        found = search(&cache->own->list[class], cursor, home);
+    __atomic_store_n(&cache->busy, 0, __ATOMIC_RELEASE);
+    return found;
+}
+
+bool heap_span_search_own(struct cache *cache, unsigned int class)
+{
+    return search_own(cache, cursor_of(cache, class), home_of(cache, class), class);
+}
+
+void *heap_alloc_more(struct cache *cache, size_t size)
+{
+    struct cursor *cursor;
+    unsigned int class;
+    mask_t bits;
+    size_t i;
+    void *mem;
+
+    if (size <= INLINE_TOP)
+    {
+        cursor = (struct cursor *)((char *)cache + heap_cursor_offsets[(size + 15) / 16]);
+        class = (unsigned int)(cursor - cache->cursors);
+    }
+    else
+    {
+        if (size > SLACK_TOP || !cache->more) return NULL;
+        class = heap_class_of(size);
+        cursor = &cache->more->cursors[class - FIRST_COUNT];
+    }
+    if (!(bits = cursor->bits))
+    {
+        /* Now and then the long way, which also gives back what has long been empty. */
+        if (!(++cache->refills & 63) || !(++home_of(cache, class)->turns & 255)) return NULL;
+        /* What was freed of this window meanwhile, if it is a quarter of it. Two samples first: a wide
+         * read of bytes that were just stored one by one has to wait until those stores have reached the
+         * first cache. */
+        if (cursor->blocks && (PEEK(cursor->state[0]) | PEEK(cursor->state[cursor->blocks / 2])) & STATE_FREE)
+            bits = free_mask(cursor->state, cursor->blocks);
+        if (!bits || count_bits(bits) * 4 < cursor->blocks)
+        {
+            if (!search_own(cache, cursor, home_of(cache, class), class)) return NULL;
+            bits = cursor->bits;
+        }
+    }
+    i = lowest_bit(bits);
+    cursor->bits = bits & (bits - 1);
+    mem = cursor->base + i * cursor->block_size;
+    POKE(cursor->state[i], (uint8_t)(cursor->block_size - size));
+    if (!room_take(&cache->room, size)) heap_settle(cache);
+    return mem;
+}
+
 /* Pages without a rest. */
 static size_t fitting_pages(size_t block)
 {
@@ -141,7 +224,8 @@ static size_t fitting_pages(size_t block)
 /* A list that has little gets little: a quarter of what it has, between a page (or a block) and 64 KiB.
  * Spans that threads share are small and so are their windows, so that a thread which is idle holds few
  * blocks. */
-struct span *heap_span_new(struct heap *heap, struct cache *owner, unsigned int class, struct heap_need *need)
+struct span *heap_span_new(struct heap *heap, struct cache *owner, unsigned int class, size_t least,
+        struct heap_need *need)
 {
     struct span_list *list = owner ? &owner->own->list[class] : &heap->shared[class];
     size_t block = heap_class_sizes[class], bytes = (size_t)list->pages * PAGE_BYTES / 4;
@@ -153,6 +237,7 @@ struct span *heap_span_new(struct heap *heap, struct cache *owner, unsigned int 
 
     if (bytes > (owner ? SPAN_TOP : SHARED_TOP)) bytes = owner ? SPAN_TOP : SHARED_TOP;
     if (!small) bytes = list->pages * PAGE_BYTES < 4 * block ? 0 : fitting_pages(block) * PAGE_BYTES;
+    if (bytes < least) bytes = least;
 again:
     if (bytes < block) bytes = block;
     pages = (unsigned int)(ROUND_UP(bytes, PAGE_BYTES) >> PAGE_SHIFT);
@@ -180,7 +265,7 @@ again:
     span->window_blocks = (uint8_t)heap_window_blocks(class);
     if (!owner)
     {
-        span->window_blocks = block <= 128 ? 8 : block <= 512 ? 4 : block <= 1024 ? 2 : 1;
+        span->window_blocks = block <= 128 ? 8 : 4;
         while (span->window_blocks * 64u < blocks) span->window_blocks *= 2;
     }
     span->claimed = 0;
@@ -199,30 +284,32 @@ no_sizes:
 no_state:
     span->next = heap->spare_spans;
     heap->spare_spans = span;
-    if (need->meta || pages == ROUND_UP(block, PAGE_BYTES) >> PAGE_SHIFT) return NULL;
+    if (need->meta || least || pages == ROUND_UP(block, PAGE_BYTES) >> PAGE_SHIFT) return NULL;
     bytes = 0;      /* perhaps there is room for the smallest */
     goto again;
 }
 
-/* Under the lock. Makes a span that only one cache could free in without a locked instruction everybody's. */
-void heap_span_share(struct heap *heap, struct span *span)
+/* Under the lock. Makes a span that only one cache could free in without a locked instruction everybody's.
+ * False: that cache's thread does not come to rest (it is suspended within a Free), so that this has to
+ * wait. */
+bool heap_span_share(struct heap *heap, struct span *span)
 {
     struct cache *owner = PEEK(span->bias);
+    struct home *home;
 
-    if (owner == BIAS_SHARED) return;
-    if (owner != BIAS_CHANGING)
+    if (owner == BIAS_SHARED) return true;
+    __atomic_store_n(&span->bias, BIAS_CHANGING, __ATOMIC_RELEASE);
+    heap_caches_stop(heap, owner);
+    if (owner->quiet)
     {
-        struct home *home = home_of(owner, span->class);
-
-        if (!lock_acquire(&owner->lock)) return;
+        home = home_of(owner, span->class);
         unlink_span(&owner->own->list[span->class], span);
         span->claimed = home->span == span ? (uint64_t)1 << home->window : 0;
         link_span(&heap->shared[span->class], span);
-        __atomic_store_n(&span->bias, BIAS_CHANGING, __ATOMIC_RELEASE);
-        lock_release(&owner->lock);
-        heap_caches_quiet(heap, owner);
     }
-    __atomic_store_n(&span->bias, BIAS_SHARED, __ATOMIC_RELEASE);
+    __atomic_store_n(&span->bias, owner->quiet ? BIAS_SHARED : (void *)owner, __ATOMIC_RELEASE);
+    heap_caches_go(heap, owner);
+    return owner->quiet;
 }
 
 static bool all_free(const struct span *span)
@@ -260,13 +347,14 @@ void heap_spans_retire(struct heap *heap)
     unsigned int class;
 
     for (class = 0; class < CLASS_COUNT; class++) retire_list(heap, &heap->shared[class], NULL);
+    heap_caches_stop(heap, NULL);
     for (cache = heap->caches; cache; cache = cache->next)
     {
-        if (!cache->own || !lock_acquire(&cache->lock)) continue;
+        if (!cache->own || !cache->quiet) continue;
         for (class = 0; class < CACHED_COUNT; class++)
             retire_list(heap, &cache->own->list[class], home_of(cache, class)->span);
-        lock_release(&cache->lock);
     }
+    heap_caches_go(heap, NULL);
 }
 
 void heap_spans_recycle(struct heap *heap)
@@ -309,8 +397,8 @@ static void *take_first(struct span_list *list, const struct home *held, size_t 
     return NULL;
 }
 
-/* Under the lock. The owner has refused: any free block that is large enough and can say how much it is
- * too large. */
+/* Under the lock, with the caches stopped. The owner has refused: any free block that is large enough and
+ * can say how much it is too large. */
 void *heap_span_take_any(struct heap *heap, size_t size)
 {
     struct cache *cache;
@@ -325,10 +413,8 @@ void *heap_span_take_any(struct heap *heap, size_t size)
         if ((mem = take_first(&heap->shared[class], NULL, size))) return mem;
         for (cache = heap->caches; cache && class < CACHED_COUNT; cache = cache->next)
         {
-            if (!cache->own || !lock_acquire(&cache->lock)) continue;
-            mem = take_first(&cache->own->list[class], home_of(cache, class), size);
-            lock_release(&cache->lock);
-            if (mem) return mem;
+            if (!cache->own || !cache->quiet) continue;
+            if ((mem = take_first(&cache->own->list[class], home_of(cache, class), size))) return mem;
         }
     }
     return NULL;

@@ -12,8 +12,9 @@ struct host_malloc
 {
     IHostMalloc IHostMalloc_iface;
     IMscoreeHostMalloc IMscoreeHostMalloc_iface;
+    struct heap_front front;        /* of the heap: near, and without a pointer to follow */
+    const struct IHostMallocVtbl *started_vtbl;
     LONG refcount;
-    LONG started;                   /* the ledger knows that the runtime has started */
     struct heap *heap;
     struct ledger *ledger;          /* one reference: the malloc outlives its manager */
     struct heap_owner owner;
@@ -34,7 +35,6 @@ static struct host_malloc *impl_from_IMscoreeHostMalloc(IMscoreeHostMalloc *ifac
 static HRESULT answer(struct host_malloc *malloc, void *given, size_t size, unsigned int level, void **mem)
 {
     ledger_note_level(malloc->ledger, level);
-    if (level != eProcessCritical) malloc->started = TRUE;
     if ((*mem = given)) return S_OK;
     ledger_note_refused(malloc->ledger, size, level);
     return E_OUTOFMEMORY;
@@ -79,17 +79,10 @@ static ULONG STDMETHODCALLTYPE host_malloc_Release(IHostMalloc *iface)
 static HRESULT STDMETHODCALLTYPE host_malloc_DebugAlloc(IHostMalloc *iface, SIZE_T size,
         EMemoryCriticalLevel level, char *file, int line, void **mem)
 {
-    struct host_malloc *malloc = impl_from_IHostMalloc(iface);
+    HRESULT hr = IHostMalloc_Alloc(iface, size, level, mem);
 
-    if (!mem) return E_POINTER;
-    return answer(malloc, heap_alloc_debug(malloc->heap, size, level_index(level), file, line), size,
-            level_index(level), mem);
-}
-
-static HRESULT __attribute__((noinline)) slow_alloc(struct host_malloc *malloc, size_t size,
-        EMemoryCriticalLevel level, void **mem)
-{
-    return answer(malloc, heap_alloc(malloc->heap, size, level_index(level)), size, level_index(level), mem);
+    if (hr == S_OK) heap_note(impl_from_IHostMalloc(iface)->heap, *mem, level_index(level), file, line);
+    return hr;
 }
 
 static HRESULT __attribute__((noinline)) slow_free(struct host_malloc *malloc, void *mem)
@@ -101,24 +94,41 @@ static HRESULT __attribute__((noinline)) slow_free(struct host_malloc *malloc, v
     return HOST_E_INVALIDOPERATION;
 }
 
-/* Alloc and Free once for each way to the caller's cache: what the common call does is compiled into them. */
+/* Alloc and Free once for each way to the caller's cache: what nearly every call does is compiled into
+ * them. */
 #define METHODS(name, way) \
+static HRESULT __attribute__((noinline)) name##_slow_alloc(struct host_malloc *malloc, size_t size, \
+        EMemoryCriticalLevel level, void **mem) \
+{ \
+    struct cache *cache = heap_cache_of(&malloc->front, way); \
+    if (!mem) return E_POINTER; \
+    if (cache && (*mem = heap_alloc_more(cache, size))) return S_OK; \
+    return answer(malloc, heap_alloc(malloc->heap, size, level_index(level)), size, level_index(level), \
+            mem); \
+} \
 static HRESULT STDMETHODCALLTYPE name##_Alloc(IHostMalloc *iface, SIZE_T size, EMemoryCriticalLevel level, \
         void **mem) \
 { \
     struct host_malloc *malloc = impl_from_IHostMalloc(iface); \
-    void *given; \
-    if (!mem) return E_POINTER; \
-    if (unlikely(level != eProcessCritical && !malloc->started) \
-            || !(given = heap_alloc_inline(malloc->heap, way, size))) \
-        return slow_alloc(malloc, size, level, mem); \
-    *mem = given; \
-    return S_OK; \
+    struct cache *cache; \
+    if (!mem) return name##_slow_alloc(malloc, size, level, mem); \
+    switch (heap_alloc_inline(&malloc->front, way, size, mem, &cache)) \
+    { \
+        case HEAP_DONE: return S_OK; \
+        case HEAP_SETTLE: return heap_settle(cache); \
+        default: return name##_slow_alloc(malloc, size, level, mem); \
+    } \
 } \
 static HRESULT STDMETHODCALLTYPE name##_Free(IHostMalloc *iface, void *mem) \
 { \
     struct host_malloc *malloc = impl_from_IHostMalloc(iface); \
-    return heap_free_inline(malloc->heap, way, mem) ? S_OK : slow_free(malloc, mem); \
+    struct cache *cache; \
+    switch (heap_free_inline(&malloc->front, way, mem, &cache)) \
+    { \
+        case HEAP_DONE: return S_OK; \
+        case HEAP_SETTLE: return heap_settle(cache); \
+        default: return slow_free(malloc, mem); \
+    } \
 } \
 static const struct IHostMallocVtbl name##_vtbl = \
 { \
@@ -133,6 +143,33 @@ static const struct IHostMallocVtbl name##_vtbl = \
 METHODS(teb, HEAP_WAY_TEB)
 METHODS(solo, HEAP_WAY_SOLO)
 METHODS(other, HEAP_WAY_NONE)
+
+/* Until the first request that shows that the runtime has started: afterwards nobody need look for that. */
+static HRESULT STDMETHODCALLTYPE starting_Alloc(IHostMalloc *iface, SIZE_T size, EMemoryCriticalLevel level,
+        void **mem)
+{
+    struct host_malloc *malloc = impl_from_IHostMalloc(iface);
+
+    ledger_note_level(malloc->ledger, level_index(level));
+    if (level_index(level) < eProcessCritical)
+        __atomic_store_n(&iface->lpVtbl, malloc->started_vtbl, __ATOMIC_RELEASE);
+    return malloc->started_vtbl->Alloc(iface, size, level, mem);
+}
+
+static HRESULT STDMETHODCALLTYPE starting_Free(IHostMalloc *iface, void *mem)
+{
+    return impl_from_IHostMalloc(iface)->started_vtbl->Free(iface, mem);
+}
+
+static const struct IHostMallocVtbl starting_vtbl =
+{
+    host_malloc_QueryInterface,
+    host_malloc_AddRef,
+    host_malloc_Release,
+    starting_Alloc,
+    host_malloc_DebugAlloc,
+    starting_Free,
+};
 
 static HRESULT STDMETHODCALLTYPE mscoree_host_malloc_QueryInterface(IMscoreeHostMalloc *iface, REFIID iid,
         void **out)
@@ -249,7 +286,6 @@ static void host_malloc_credit(struct heap_owner *owner, size_t bytes)
 HRESULT host_malloc_create(struct ledger *ledger, unsigned int flags, IHostMalloc **out)
 {
     struct host_malloc *malloc;
-    enum heap_way way;
 
     *out = NULL;
     if (!(malloc = HeapAlloc(GetProcessHeap(), HEAP_ZERO_MEMORY, sizeof(*malloc)))) return E_OUTOFMEMORY;
@@ -263,9 +299,13 @@ HRESULT host_malloc_create(struct ledger *ledger, unsigned int flags, IHostMallo
         HeapFree(GetProcessHeap(), 0, malloc);
         return E_OUTOFMEMORY;
     }
-    way = heap_way_of(malloc->heap);
-    malloc->IHostMalloc_iface.lpVtbl = way == HEAP_WAY_TEB ? &teb_vtbl : way == HEAP_WAY_SOLO ? &solo_vtbl
-            : &other_vtbl;
+    switch (heap_attach(malloc->heap, &malloc->front))
+    {
+        case HEAP_WAY_TEB: malloc->started_vtbl = &teb_vtbl; break;
+        case HEAP_WAY_SOLO: malloc->started_vtbl = &solo_vtbl; break;
+        default: malloc->started_vtbl = &other_vtbl; break;
+    }
+    malloc->IHostMalloc_iface.lpVtbl = &starting_vtbl;
     ledger_addref(ledger);
     malloc->holder.heap = malloc->heap;
     ledger_add_holder(ledger, &malloc->holder);
