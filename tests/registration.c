@@ -58,16 +58,21 @@ static void assert_value(const WCHAR *key, const WCHAR *name, const WCHAR *expec
             (unsigned int)lstrlenW(value));
 }
 
-/* Every key and value name below a key, as one number that any change changes. */
+/* Every key, value and its data below a key, as one number that any change changes. */
 static unsigned int digest_key(HKEY root, const WCHAR *name, unsigned int digest)
 {
+    static BYTE data[0x10000];
+    DWORD i, j, size, bytes;
     WCHAR text[256];
-    DWORD i, j, size;
     HKEY key;
 
     if (RegOpenKeyExW(root, name, 0, KEY_READ, &key)) return digest;
-    for (i = 0; size = ARRAY_SIZE(text), !RegEnumValueW(key, i, text, &size, NULL, NULL, NULL, NULL); i++)
+    for (i = 0; size = ARRAY_SIZE(text), bytes = sizeof(data), !RegEnumValueW(key, i, text, &size, NULL, NULL,
+            data, &bytes); i++)
+    {
         for (j = 0; j < size; j++) digest = digest * 31 + text[j];
+        for (j = 0; j < bytes; j++) digest = digest * 35 + data[j];
+    }
     for (i = 0; size = ARRAY_SIZE(text), !RegEnumKeyExW(key, i, text, &size, NULL, NULL, NULL, NULL); i++)
     {
         for (j = 0; j < size; j++) digest = digest * 33 + text[j];

@@ -12,7 +12,7 @@
 #define SLOTS 256
 #define ROUNDS 20000
 
-/* A block tells its size and whose it is, at both ends. */
+/* A block tells its size and address at its start; every byte behind that is the mark's lowest. */
 struct tag
 {
     SIZE_T size;
@@ -51,7 +51,6 @@ static void *new_block(struct worker *worker)
     EMemoryCriticalLevel level = (EMemoryCriticalLevel)(next_random(&worker->seed) % 3);
     SIZE_T size = choose_size(worker);
     struct tag *tag = NULL;
-    char *end;
     HRESULT hr;
 
     if (next_random(&worker->seed) % 8)
@@ -64,19 +63,21 @@ static void *new_block(struct worker *worker)
     expect(&worker->verdict, !((UINT_PTR)tag % MEMORY_ALLOCATION_ALIGNMENT));
     tag->size = size;
     tag->mark = mark_of(tag, size);
-    end = (char *)tag + size - 1;
-    if (size > sizeof(*tag)) *end = (char)tag->mark;
+    memset(tag + 1, (unsigned char)tag->mark, size - sizeof(*tag));
     return tag;
 }
 
 static void end_block(struct worker *worker, void *mem)
 {
     struct tag *tag = mem;
-    SIZE_T size = tag->size;
+    SIZE_T size = tag->size, i;
+    const unsigned char *bytes = mem;
 
     expect(&worker->verdict, tag->mark == mark_of(tag, size));
     if (tag->mark != mark_of(tag, size)) return;
-    if (size > sizeof(*tag)) expect(&worker->verdict, ((char *)tag)[size - 1] == (char)tag->mark);
+    for (i = sizeof(*tag); i < size && bytes[i] == (unsigned char)tag->mark; i++)
+        ;
+    expect(&worker->verdict, i == size);
     expect(&worker->verdict, IHostMalloc_Free(worker->host->malloc, mem) == S_OK);
 }
 
