@@ -16,8 +16,8 @@ static IHostMemoryManager *manager;
 static void *block, *region;
 static volatile LONG *result;
 
-/* result gets bit 0 when Free has answered S_OK, bit 1 for Alloc, bit 2 for VirtualFree, and bit 3 at the
- * end. */
+/* result gets bit 0 when Free has answered S_OK, bit 1 for Alloc and Free of that, bit 2 for VirtualFree,
+ * and bit 3 at the end. */
 void WINAPI SetDetachWork(IHostMalloc *malloc, IHostMemoryManager *memory, void *mem, void *pages,
         volatile LONG *out)
 {
@@ -39,7 +39,7 @@ BOOL WINAPI DllMain(HINSTANCE instance, DWORD reason, void *reserved)
     if (IHostMalloc_Alloc(heap, 100, eTaskCritical, &mem) == S_OK && mem)
     {
         *(volatile char *)mem = 1;
-        done |= 2;
+        if (IHostMalloc_Free(heap, mem) == S_OK) done |= 2;
     }
     if (IHostMemoryManager_VirtualFree(manager, region, 0, MEM_RELEASE) == S_OK) done |= 4;
     *result = done;

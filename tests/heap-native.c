@@ -19,6 +19,16 @@ bool process_is_ending(void)
     return false;
 }
 
+void *system_alloc(HANDLE system, DWORD flags, size_t bytes)
+{
+    return HeapAlloc(system, flags, bytes);
+}
+
+void system_free(HANDLE system, void *mem)
+{
+    HeapFree(system, 0, mem);
+}
+
 bool lock_wait(struct lock *lock)
 {
     while (InterlockedExchange(&lock->held, 1)) sched_yield();

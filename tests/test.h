@@ -134,6 +134,14 @@ static inline void _assert_equal_64(ULONGLONG value, ULONGLONG expected, const c
 }
 #define assert_equal_64(value, expected) _assert_equal_64(value, expected, __FILE__, __LINE__)
 
+static inline BOOL has_bytes(const void *mem, unsigned char value, SIZE_T size)
+{
+    SIZE_T i;
+
+    for (i = 0; i < size && ((const unsigned char *)mem)[i] == value; i++) ;
+    return i == size;
+}
+
 static inline void _assert_bytes(const void *mem, unsigned char value, SIZE_T size, const char *file,
         int line)
 {

@@ -356,6 +356,57 @@ static void test_mallocs_come_and_go(void **state)
     assert_equal_64(after.heapLiveBlocks, before.heapLiveBlocks);
 }
 
+static DWORD WINAPI fill_and_trim(void *arg)
+{
+    struct asker *asker = arg;
+    static const SIZE_T sizes[] = {24, 600, 3000, 20000, 100000};
+    IMscoreeHostMalloc *blocks = NULL;
+    IHostMalloc *malloc = NULL;
+    void *mem[400];
+    unsigned int i, j;
+
+    expect(&asker->verdict, IHostMemoryManager_CreateMalloc(asker->host->memory, MALLOC_THREADSAFE,
+            &malloc) == S_OK);
+    if (!malloc) return 0;
+    expect(&asker->verdict, IHostMalloc_QueryInterface(malloc, &IID_IMscoreeHostMalloc,
+            (void **)&blocks) == S_OK);
+    for (i = 0; i < 100; i++)
+    {
+        for (j = 0; j < ARRAY_SIZE(mem); j++)
+        {
+            SIZE_T size = sizes[j % ARRAY_SIZE(sizes)];
+
+            expect(&asker->verdict, IHostMalloc_Alloc(malloc, size, eTaskCritical, &mem[j]) == S_OK);
+            memset(mem[j], (unsigned char)j, size);
+        }
+        for (j = 0; j < ARRAY_SIZE(mem); j++)
+        {
+            expect(&asker->verdict, has_bytes(mem[j], (unsigned char)j, sizes[j % ARRAY_SIZE(sizes)]));
+            expect(&asker->verdict, IHostMalloc_Free(malloc, mem[j]) == S_OK);
+        }
+        IMscoreeHostMemory_Trim(asker->host->accounts, NULL);
+    }
+    IMscoreeHostMalloc_Release(blocks);
+    expect(&asker->verdict, !IHostMalloc_Release(malloc));
+    return 0;
+}
+
+/* Several mallocs give memory back at one moment, and each other's. */
+static void test_mallocs_give_back_at_once(void **state)
+{
+    static struct asker askers[4];
+    struct host *host = *state;
+    HOST_MEMORY_STATISTICS before;
+    unsigned int i;
+
+    test_begin();
+    before = get_statistics(host);
+    for (i = 0; i < ARRAY_SIZE(askers); i++) askers[i] = (struct asker){.host = host};
+    run_threads(askers, fill_and_trim);
+    for (i = 0; i < ARRAY_SIZE(askers); i++) assert_verdict(&askers[i].verdict);
+    assert_equal_64(get_statistics(host).heapCommitted, before.heapCommitted);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] =
@@ -367,6 +418,7 @@ int main(void)
         host_test(test_double_free_at_once),
         host_test(test_get_host_manager),
         host_test(test_mallocs_come_and_go),
+        host_test(test_mallocs_give_back_at_once),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

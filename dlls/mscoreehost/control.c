@@ -47,7 +47,7 @@ static ULONG STDMETHODCALLTYPE host_control_Release(IHostControl *iface)
     {
         host_memory_end_notifications(control->memory);
         IHostMemoryManager_Release(control->memory);
-        HeapFree(GetProcessHeap(), 0, control);
+        system_free(GetProcessHeap(), control);
         module_release();
     }
     return refcount;
@@ -95,10 +95,10 @@ HRESULT host_control_create(const struct host_options *options, IHostControl **o
     HRESULT hr;
 
     *out = NULL;
-    if (!(control = HeapAlloc(GetProcessHeap(), HEAP_ZERO_MEMORY, sizeof(*control)))) return E_OUTOFMEMORY;
+    if (!(control = system_alloc(GetProcessHeap(), HEAP_ZERO_MEMORY, sizeof(*control)))) return E_OUTOFMEMORY;
     if (FAILED(hr = host_memory_create(options, &control->memory)))
     {
-        HeapFree(GetProcessHeap(), 0, control);
+        system_free(GetProcessHeap(), control);
         return hr;
     }
     control->IHostControl_iface.lpVtbl = &host_control_vtbl;

@@ -21,7 +21,8 @@ struct heap *heap_create(unsigned int flags, struct heap_owner *owner)
     if (!owner->charge(owner, bytes, 2)) return NULL;
     if (!(system = HeapCreate(flags & HEAP_EXECUTABLE ? HEAP_CREATE_ENABLE_EXECUTE : 0, 0, 0)))
         goto no_system;
-    if (!(heap = HeapAlloc(system, HEAP_ZERO_MEMORY, sizeof(*heap))) || !heap_map_create(heap)) goto no_heap;
+    if (!(heap = system_alloc(system, HEAP_ZERO_MEMORY, sizeof(*heap))) || !heap_map_create(heap))
+        goto no_heap;
     heap->system = system;
     heap->owner = owner;
     heap->flags = flags;
@@ -53,7 +54,7 @@ void heap_destroy(struct heap *heap)
 
     heap_cache_unregister(heap);
     heap_map_destroy(heap);
-    HeapDestroy(heap->system);
+    if (!process_is_ending()) HeapDestroy(heap->system);
     owner->credit(owner, committed);
     SetLastError(error);
 }
@@ -158,6 +159,7 @@ static void *try_common(struct heap *heap, size_t size, struct heap_need *need)
     return take(heap->common, class, size);
 }
 
+/* Nobody will give it back, and no limit matters any more. */
 static void *end_of_process(struct heap *heap, size_t size)
 {
     return VirtualAlloc(NULL, size ? size : 1, MEM_RESERVE | MEM_COMMIT,
@@ -221,7 +223,7 @@ void *heap_alloc(struct heap *heap, size_t size, unsigned int level)
     {
         memset(&need, 0, sizeof(need));
         if ((mem = try_alloc(heap, cache, size, &need))) return mem;
-        if (!need.meta && !need.pages) return end_of_process(heap, size);
+        if ((!need.meta && !need.pages) || process_is_ending()) return end_of_process(heap, size);
         if (!need.meta && !swept && sweep_instead(heap))
         {
             swept = true;
@@ -322,7 +324,8 @@ bool heap_free(struct heap *heap, void *mem)
     if (locked) lock_release(&heap->lock);
     if (answer == FREED_LARGE && GetTickCount() - PEEK(heap->last_sweep) >= GIVE_BACK_AGE)
         heap_give_back(heap, GIVE_BACK_AGE);
-    return answer != NOT_LIVE;
+    /* What end_of_process gave is in no table. */
+    return answer != NOT_LIVE || process_is_ending();
 }
 
 bool heap_size(struct heap *heap, void *mem, size_t *size)

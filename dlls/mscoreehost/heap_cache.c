@@ -271,6 +271,7 @@ static void drop_window(struct cache *cache, unsigned int class)
 
     if (!home->span) return;
     cursor_of(cache, class)->bits = 0;
+    cursor_of(cache, class)->blocks = 0;
     if (PEEK(home->span->bias) == BIAS_SHARED) home->span->claimed &= ~((uint64_t)1 << home->window);
     home->span = NULL;
 }
@@ -329,6 +330,7 @@ void heap_cache_drop(struct heap *heap, struct cache *cache)
 
 static void barrier_everywhere(void)
 {
+    static struct lock page_lock;
     static char *page;
     DWORD error = GetLastError(), old;
 
@@ -342,11 +344,12 @@ static void barrier_everywhere(void)
         if (made && InterlockedCompareExchangePointer((void *volatile *)&page, made, NULL))
             VirtualFree(made, 0, MEM_RELEASE);
     }
-    if (page)
+    if (page && lock_acquire(&page_lock))
     {
         VirtualProtect(page, PAGE_BYTES, PAGE_READWRITE, &old);
         InterlockedIncrement((volatile LONG *)(void *)page);
         VirtualProtect(page, PAGE_BYTES, PAGE_READONLY, &old);
+        lock_release(&page_lock);
     }
     SetLastError(error);
 }

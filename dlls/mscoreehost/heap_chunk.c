@@ -135,7 +135,7 @@ bool heap_chunk_grow(struct heap *heap, size_t pages, bool own, unsigned int lev
         {
             /* The system's own header is as long; the start is then anywhere in a page, and pages still
              * fit. */
-            if ((raw = HeapAlloc(heap->system, 0, ask - 2 * sizeof(void *)))) break;
+            if ((raw = system_alloc(heap->system, 0, ask - 2 * sizeof(void *)))) break;
             heap->owner->credit(heap->owner, ask);
         }
         if (ask == least) return false;
@@ -150,7 +150,7 @@ bool heap_chunk_grow(struct heap *heap, size_t pages, bool own, unsigned int lev
         if (done) return true;
         if (!heap_meta_grow(heap, need.meta, level)) break;
     }
-    HeapFree(heap->system, 0, raw);
+    system_free(heap->system, raw);
     heap->owner->credit(heap->owner, ask);
     return false;
 }
@@ -185,7 +185,7 @@ size_t heap_chunk_release(struct heap *heap, struct chunk *chunks)
 
     for (chunk = chunks; chunk; chunk = chunk->next)
     {
-        HeapFree(heap->system, 0, chunk->raw);
+        system_free(heap->system, chunk->raw);
         heap->owner->credit(heap->owner, chunk->charged);
         bytes += chunk->charged;
     }

@@ -62,7 +62,7 @@ bool heap_meta_grow(struct heap *heap, size_t bytes, unsigned int level)
         ask = least;
         if (!heap->owner->charge(heap->owner, ask, level)) return false;
     }
-    if (!(raw = HeapAlloc(heap->system, 0, ask - META_GRAIN)))
+    if (!(raw = system_alloc(heap->system, 0, ask - META_GRAIN)))
     {
         heap->owner->credit(heap->owner, ask);
         return false;

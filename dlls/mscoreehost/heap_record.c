@@ -15,7 +15,7 @@ static struct span_record *make_table(struct heap *heap, struct span *span, unsi
     bool used = false;
 
     if (!heap->owner->charge(heap->owner, bytes, level)) return NULL;
-    records = HeapAlloc(heap->system, HEAP_ZERO_MEMORY, bytes);
+    records = system_alloc(heap->system, HEAP_ZERO_MEMORY, bytes);
     SetLastError(error);
     if (records && lock_acquire(&heap->lock))
     {
@@ -30,7 +30,7 @@ static struct span_record *make_table(struct heap *heap, struct span *span, unsi
     }
     if (!used)
     {
-        if (records) HeapFree(heap->system, 0, records);
+        if (records) system_free(heap->system, records);
         heap->owner->credit(heap->owner, bytes);
     }
     return __atomic_load_n(&span->records, __ATOMIC_ACQUIRE);
@@ -69,7 +69,7 @@ void heap_note(struct heap *heap, void *mem, unsigned int level, const char *fil
 void heap_record_drop(struct heap *heap, struct span *span)
 {
     if (!span->records) return;
-    HeapFree(heap->system, 0, span->records);
+    system_free(heap->system, span->records);
     span->records = NULL;
     heap->committed -= span->records_charged;
     heap->uncredited += span->records_charged;

@@ -46,12 +46,12 @@ HRESULT ledger_create(const struct ledger_limit *limit, struct ledger **out)
     struct ledger *ledger;
 
     *out = NULL;
-    if (!(ledger = HeapAlloc(GetProcessHeap(), HEAP_ZERO_MEMORY, sizeof(*ledger)))) return E_OUTOFMEMORY;
+    if (!(ledger = system_alloc(GetProcessHeap(), HEAP_ZERO_MEMORY, sizeof(*ledger)))) return E_OUTOFMEMORY;
     if (!(ledger->alarm = CreateEventW(NULL, FALSE, FALSE, NULL)))
     {
         HRESULT hr = HRESULT_FROM_WIN32(GetLastError());
 
-        HeapFree(GetProcessHeap(), 0, ledger);
+        system_free(GetProcessHeap(), ledger);
         return hr;
     }
     ledger->refcount = 1;
@@ -70,7 +70,7 @@ void ledger_release(struct ledger *ledger)
 {
     if (InterlockedDecrement(&ledger->refcount)) return;
     CloseHandle(ledger->alarm);
-    HeapFree(GetProcessHeap(), 0, ledger);
+    system_free(GetProcessHeap(), ledger);
 }
 
 void ledger_set_limit(struct ledger *ledger, const struct ledger_limit *limit)

@@ -2,7 +2,7 @@
  *
  * Copyright (C) 2026 the mscoreehost authors
  *
- * Waiting for a lock.
+ * Waiting for a lock; what to keep off when its owner may be dead.
  */
 
 #include "lock.h"
@@ -23,6 +23,16 @@ bool process_is_ending(void)
     BOOLEAN (WINAPI *in_progress)(void) = __atomic_load_n(&dll_shutdown_in_progress, __ATOMIC_ACQUIRE);
 
     return in_progress && in_progress();
+}
+
+void *system_alloc(HANDLE system, DWORD flags, size_t bytes)
+{
+    return process_is_ending() ? NULL : HeapAlloc(system, flags, bytes);
+}
+
+void system_free(HANDLE system, void *mem)
+{
+    if (!process_is_ending()) HeapFree(system, 0, mem);
 }
 
 #define SPINS 100   /* the time of a short stay inside */

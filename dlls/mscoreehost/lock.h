@@ -11,6 +11,7 @@
 #define MSCOREEHOST_LOCK_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <windows.h>
 
 struct lock
@@ -38,5 +39,10 @@ void lock_init(void);
 
 /* ExitProcess has killed the other threads. */
 bool process_is_ending(void);
+
+/* HeapAlloc and HeapFree, but for a process that is ending: a thread that died inside them may have left the
+ * system's heap half changed. There is no memory then, and nothing is given back. */
+void *system_alloc(HANDLE system, DWORD flags, size_t bytes);
+void system_free(HANDLE system, void *mem);
 
 #endif

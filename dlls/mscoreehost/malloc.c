@@ -71,7 +71,7 @@ static ULONG STDMETHODCALLTYPE host_malloc_Release(IHostMalloc *iface)
         ledger_remove_holder(malloc->ledger, &malloc->holder);
         heap_destroy(malloc->heap);
         ledger_release(malloc->ledger);
-        HeapFree(GetProcessHeap(), 0, malloc);
+        system_free(GetProcessHeap(), malloc);
     }
     return refcount;
 }
@@ -288,7 +288,7 @@ HRESULT host_malloc_create(struct ledger *ledger, unsigned int flags, IHostMallo
     struct host_malloc *malloc;
 
     *out = NULL;
-    if (!(malloc = HeapAlloc(GetProcessHeap(), HEAP_ZERO_MEMORY, sizeof(*malloc)))) return E_OUTOFMEMORY;
+    if (!(malloc = system_alloc(GetProcessHeap(), HEAP_ZERO_MEMORY, sizeof(*malloc)))) return E_OUTOFMEMORY;
     malloc->IMscoreeHostMalloc_iface.lpVtbl = &mscoree_host_malloc_vtbl;
     malloc->refcount = 1;
     malloc->ledger = ledger;
@@ -296,7 +296,7 @@ HRESULT host_malloc_create(struct ledger *ledger, unsigned int flags, IHostMallo
     malloc->owner.credit = host_malloc_credit;
     if (!(malloc->heap = heap_create(flags, &malloc->owner)))
     {
-        HeapFree(GetProcessHeap(), 0, malloc);
+        system_free(GetProcessHeap(), malloc);
         return E_OUTOFMEMORY;
     }
     switch (heap_attach(malloc->heap, &malloc->front))

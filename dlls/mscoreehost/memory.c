@@ -34,7 +34,7 @@ static void host_memory_destroy(struct host_memory *memory)
     if (memory->views) views_destroy(memory->views);
     if (memory->pages) pages_destroy(memory->pages);
     if (memory->ledger) ledger_release(memory->ledger);
-    HeapFree(GetProcessHeap(), 0, memory);
+    system_free(GetProcessHeap(), memory);
 }
 
 static HRESULT STDMETHODCALLTYPE host_memory_QueryInterface(IHostMemoryManager *iface, REFIID iid, void **out)
@@ -331,7 +331,7 @@ HRESULT host_memory_create(const struct host_options *options, IHostMemoryManage
     HRESULT hr;
 
     *out = NULL;
-    if (!(memory = HeapAlloc(GetProcessHeap(), HEAP_ZERO_MEMORY, sizeof(*memory)))) return E_OUTOFMEMORY;
+    if (!(memory = system_alloc(GetProcessHeap(), HEAP_ZERO_MEMORY, sizeof(*memory)))) return E_OUTOFMEMORY;
     memory->IHostMemoryManager_iface.lpVtbl = &host_memory_vtbl;
     memory->IMscoreeHostMemory_iface.lpVtbl = &mscoree_host_memory_vtbl;
     memory->refcount = 1;

@@ -131,7 +131,7 @@ static HRESULT parse_environment(struct choice *choice)
     HRESULT hr = S_OK;
 
     if (!(size = GetEnvironmentVariableW(L"MSCOREEHOST", NULL, 0))) return S_OK;
-    if (!(text = HeapAlloc(GetProcessHeap(), 0, size * sizeof(*text)))) return E_OUTOFMEMORY;
+    if (!(text = system_alloc(GetProcessHeap(), 0, size * sizeof(*text)))) return E_OUTOFMEMORY;
     end = text + min(GetEnvironmentVariableW(L"MSCOREEHOST", text, size), size - 1);
     for (p = text; SUCCEEDED(hr) && p < end; p++)
     {
@@ -141,7 +141,7 @@ static HRESULT parse_environment(struct choice *choice)
             p++;
         if (p > start) hr = parse_pair(start, p - start, choice);
     }
-    HeapFree(GetProcessHeap(), 0, text);
+    system_free(GetProcessHeap(), text);
     return hr;
 }
 

@@ -101,7 +101,7 @@ static struct region *region_alloc(size_t count)
     struct region *region;
     size_t size = offsetof(struct region, bits[(count + WORD_BITS - 1) / WORD_BITS]);
 
-    if ((region = HeapAlloc(GetProcessHeap(), HEAP_ZERO_MEMORY, size))) region->pages = count;
+    if ((region = system_alloc(GetProcessHeap(), HEAP_ZERO_MEMORY, size))) region->pages = count;
     return region;
 }
 
@@ -113,7 +113,7 @@ static void region_remove(struct pages *pages, size_t i)
     ledger_remove_region(pages->ledger, region->pages * pages->page_size);
     pages->count--;
     memmove(&pages->regions[i], &pages->regions[i + 1], (pages->count - i) * sizeof(*pages->regions));
-    HeapFree(GetProcessHeap(), 0, region);
+    system_free(GetProcessHeap(), region);
 }
 
 static bool make_room(struct pages *pages)
@@ -126,7 +126,7 @@ static bool make_room(struct pages *pages)
     if (pages->regions)
         regions = HeapReAlloc(GetProcessHeap(), 0, pages->regions, capacity * sizeof(*regions));
     else
-        regions = HeapAlloc(GetProcessHeap(), 0, capacity * sizeof(*regions));
+        regions = system_alloc(GetProcessHeap(), 0, capacity * sizeof(*regions));
     if (!regions) return false;
     pages->regions = regions;
     pages->capacity = capacity;
@@ -208,7 +208,7 @@ static HRESULT alloc_region(struct pages *pages, char *address, size_t size, DWO
         return refuse(E_OUTOFMEMORY, ERROR_NOT_ENOUGH_MEMORY);
     if (bytes && !ledger_charge(pages->ledger, LEDGER_PAGES, bytes, level))
     {
-        HeapFree(GetProcessHeap(), 0, region);
+        system_free(GetProcessHeap(), region);
         return refuse(E_OUTOFMEMORY, ERROR_COMMITMENT_LIMIT);
     }
     if (!(*mem = VirtualAlloc(address, size, type, protect)))
@@ -217,7 +217,7 @@ static HRESULT alloc_region(struct pages *pages, char *address, size_t size, DWO
         DWORD error = GetLastError();
 
         if (bytes) ledger_credit(pages->ledger, LEDGER_PAGES, bytes);
-        HeapFree(GetProcessHeap(), 0, region);
+        system_free(GetProcessHeap(), region);
         return refuse(hr, error);
     }
     region->base = *mem;
@@ -350,7 +350,7 @@ HRESULT pages_create(struct ledger *ledger, struct pages **out)
     SYSTEM_INFO info;
 
     *out = NULL;
-    if (!(pages = HeapAlloc(GetProcessHeap(), HEAP_ZERO_MEMORY, sizeof(*pages)))) return E_OUTOFMEMORY;
+    if (!(pages = system_alloc(GetProcessHeap(), HEAP_ZERO_MEMORY, sizeof(*pages)))) return E_OUTOFMEMORY;
     GetSystemInfo(&info);
     pages->page_size = info.dwPageSize;
     pages->granularity = info.dwAllocationGranularity;
@@ -365,7 +365,7 @@ void pages_destroy(struct pages *pages)
     size_t i;
 
     for (i = 0; i < pages->count; i++)
-        HeapFree(GetProcessHeap(), 0, pages->regions[i]);
-    if (pages->regions) HeapFree(GetProcessHeap(), 0, pages->regions);
-    HeapFree(GetProcessHeap(), 0, pages);
+        system_free(GetProcessHeap(), pages->regions[i]);
+    if (pages->regions) system_free(GetProcessHeap(), pages->regions);
+    system_free(GetProcessHeap(), pages);
 }

@@ -192,7 +192,7 @@ static void pressure_release(struct pressure *pressure)
     if (InterlockedDecrement(&pressure->refcount)) return;
     CloseHandle(pressure->idle);
     ledger_release(pressure->ledger);
-    HeapFree(GetProcessHeap(), 0, pressure);
+    system_free(GetProcessHeap(), pressure);
 }
 
 /* Under the lock, so that whoever registers a callback either finds a thread that stays or starts one. */
@@ -290,11 +290,12 @@ HRESULT pressure_create(struct ledger *ledger, const struct host_options *option
     HRESULT hr;
 
     *out = NULL;
-    if (!(pressure = HeapAlloc(GetProcessHeap(), HEAP_ZERO_MEMORY, sizeof(*pressure)))) return E_OUTOFMEMORY;
+    if (!(pressure = system_alloc(GetProcessHeap(), HEAP_ZERO_MEMORY, sizeof(*pressure))))
+        return E_OUTOFMEMORY;
     if (!(pressure->idle = CreateEventW(NULL, TRUE, TRUE, NULL)))
     {
         hr = HRESULT_FROM_WIN32(GetLastError());
-        HeapFree(GetProcessHeap(), 0, pressure);
+        system_free(GetProcessHeap(), pressure);
         return hr;
     }
     pressure->refcount = 1;

@@ -50,7 +50,7 @@ void views_add(struct views *views, void *base, size_t size)
         if (views->views)
             grown = HeapReAlloc(GetProcessHeap(), 0, views->views, capacity * sizeof(*grown));
         else
-            grown = HeapAlloc(GetProcessHeap(), 0, capacity * sizeof(*grown));
+            grown = system_alloc(GetProcessHeap(), 0, capacity * sizeof(*grown));
         if (grown)
         {
             views->views = grown;
@@ -86,13 +86,13 @@ void views_remove(struct views *views, void *base)
 
 HRESULT views_create(struct ledger *ledger, struct views **out)
 {
-    if (!(*out = HeapAlloc(GetProcessHeap(), HEAP_ZERO_MEMORY, sizeof(**out)))) return E_OUTOFMEMORY;
+    if (!(*out = system_alloc(GetProcessHeap(), HEAP_ZERO_MEMORY, sizeof(**out)))) return E_OUTOFMEMORY;
     (*out)->ledger = ledger;
     return S_OK;
 }
 
 void views_destroy(struct views *views)
 {
-    if (views->views) HeapFree(GetProcessHeap(), 0, views->views);
-    HeapFree(GetProcessHeap(), 0, views);
+    if (views->views) system_free(GetProcessHeap(), views->views);
+    system_free(GetProcessHeap(), views);
 }
