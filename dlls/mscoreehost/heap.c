@@ -282,7 +282,6 @@ static enum answer try_free(struct heap *heap, struct cache *cache, void *mem, b
     {
         __atomic_store_n(&span->state[index], STATE_FREE, __ATOMIC_RELEASE);
         answer = FREED;
-        heap_map_note(heap, mem, span);
     }
     else if (PEEK(span->bias) == BIAS_SHARED || anyway)
     {
@@ -294,9 +293,16 @@ static enum answer try_free(struct heap *heap, struct cache *cache, void *mem, b
         answer = span->kind > SPAN_WIDE ? FREED_LARGE : FREED;
     }
     else answer = NOT_SHARED;
+    /* Another's page had its place in the map that is looked at first. */
+    if (answer == FREED && span->kind == SPAN_SMALL) heap_map_note(heap, mem, span);
 done:
     set_busy(cache, 0);
     return answer;
+}
+
+enum heap_answer heap_free_more(struct cache *cache, void *mem)
+{
+    return heap_free_biased(&cache->heap->front, cache, mem, true);
 }
 
 bool heap_free(struct heap *heap, void *mem)

@@ -8,7 +8,7 @@
 #include "heap_private.h"
 
 #define TLS_DIRECT 64           /* slots in the thread's environment block itself */
-#define OWN_AFTER 16            /* windows of a class, after which a thread has spans of its own for it */
+#define OWN_AFTER 4             /* windows of a class, after which a thread has spans of its own for it */
 #define HOT_BLOCKS 16           /* least of a class that is much used */
 #define QUIET_TURNS 2000
 
@@ -23,10 +23,12 @@ static struct heap *heaps;
 
 /* ---- the counters ---- */
 
-/* one thread's room: 64 KiB and 2048 blocks; less where there are more than two */
-#define ROOM_ALONE_BITS 20      /* 1 MiB and 32768 blocks */
-#define ROOM_TOP_BITS 16
+/* One thread's room, in bytes; in blocks a thirty-second of that. All together hold no more than 512 KiB, by
+ * which a peak that several threads make may be told too high. */
+#define ROOM_ALONE_BITS 20
+#define ROOM_TOP_BITS 17
 #define ROOM_LEAST_BITS 11
+#define ROOM_ALL_BITS 19
 
 static void set_guard(struct room *room, unsigned int bits)
 {
@@ -85,11 +87,11 @@ static intptr_t settle(intptr_t room, size_t share, size_t *spare, uint64_t *rai
 
 static unsigned int share_bits(const struct heap *heap)
 {
-    unsigned int bits = ROOM_TOP_BITS, count = PEEK(heap->cache_count);
+    unsigned int bits = ROOM_ALL_BITS, count = PEEK(heap->cache_count);
 
     if (count <= 1) return ROOM_ALONE_BITS;
-    for (count--; count > 1 && bits > ROOM_LEAST_BITS; count = (count + 1) / 2) bits--;
-    return bits;
+    for (; count > 1 && bits > ROOM_LEAST_BITS; count = (count + 1) / 2) bits--;
+    return bits < ROOM_TOP_BITS ? bits : ROOM_TOP_BITS;
 }
 
 static int settle_both(struct cache *cache, intptr_t bytes, intptr_t blocks)
@@ -272,7 +274,7 @@ static void drop_window(struct cache *cache, unsigned int class)
     if (!home->span) return;
     cursor_of(cache, class)->bits = 0;
     cursor_of(cache, class)->blocks = 0;
-    if (PEEK(home->span->bias) == BIAS_SHARED) home->span->claimed &= ~((uint64_t)1 << home->window);
+    if (!home->span->owner) home->span->claimed &= ~((uint64_t)1 << home->window);
     home->span = NULL;
 }
 
@@ -294,7 +296,7 @@ bool heap_cache_refill(struct heap *heap, struct cache *cache, unsigned int clas
         heap_give_back(heap, GIVE_BACK_AGE);
     if (!thin && heap_span_search_own(cache, class)) return true;
     if (!common && !lock_acquire(&heap->lock)) return false;
-    if (home->span && PEEK(home->span->bias) == BIAS_SHARED)
+    if (home->span && !home->span->owner)
     {
         if (home->turns < OWN_AFTER) home->turns++;
         drop_window(cache, class);

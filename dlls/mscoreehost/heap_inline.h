@@ -40,6 +40,14 @@ typedef size_t mask_t;
  * classes above SLACK_TOP, which keep the size in a table). */
 #define STATE_FREE 0x80
 
+enum span_kind
+{
+    SPAN_SMALL,     /* blocks of one class, to SLACK_TOP: the state byte says the size */
+    SPAN_WIDE,      /* blocks of one class, above: a table does */
+    SPAN_RUN,       /* one large block, pages of a chunk */
+    SPAN_CHUNK      /* one large block, a chunk of its own */
+};
+
 /* A run of pages cut into blocks of one class, or that is one block. Descriptors are never given back
  * before the heap dies: Free of a wild pointer may look at one while it changes hands, and must find a
  * descriptor. */
@@ -49,8 +57,7 @@ struct span
     uint32_t bytes;             /* offsets below are in blocks; 0: the descriptor is not in use */
     uint32_t recip;             /* 2^32 / block_size, rounded up */
     uint8_t *state;
-    /* the cache that may free here without a locked instruction; or one of SPAN_... */
-    void *bias;
+    void *bias;                 /* the cache that may free here without a locked instruction; or BIAS_... */
     uint32_t block_size;
     uint32_t block_count;
     uint8_t kind;
@@ -62,7 +69,8 @@ struct span
     /* The rest is for slow paths. */
     uint32_t *sizes;            /* of SPAN_WIDE, as asked for */
     size_t size;                /* of SPAN_RUN and SPAN_CHUNK, as asked for */
-    uint64_t claimed;           /* windows that cursors hold, while the span is shared */
+    uint64_t claimed;           /* windows that cursors hold, in a span without an owner */
+    struct cache *owner;        /* who alone takes blocks from it, without the heap's lock; or NULL */
     struct chunk *chunk;
     struct span *next, *prev;
     size_t records_charged;
@@ -139,8 +147,18 @@ enum heap_way
     HEAP_WAY_NONE               /* no slot, no caches */
 };
 
+enum heap_answer
+{
+    HEAP_DONE,
+    HEAP_SETTLE,                /* done; heap_settle is due */
+    HEAP_SLOW                   /* nothing done: the other function has to */
+};
+
 /* Which way, and the copy to use in it, for as long as the heap lives. */
 enum heap_way heap_attach(struct heap *heap, struct heap_front *front);
+
+/* Of a block in a span that several threads free in. HEAP_SLOW: ask heap_free. */
+enum heap_answer heap_free_more(struct cache *cache, void *mem);
 
 /* Of a cache whose cursor for size is empty: from the blocks of its own spans. NULL: ask heap_alloc. */
 void *heap_alloc_more(struct cache *cache, size_t size);
@@ -223,13 +241,6 @@ static inline __attribute__((always_inline)) bool room_give(struct room *room, s
 #endif
 }
 
-enum heap_answer
-{
-    HEAP_DONE,
-    HEAP_SETTLE,                /* done; heap_settle is due */
-    HEAP_SLOW                   /* nothing done: the other function has to */
-};
-
 /* bits != 0. By hand, since the compiler's own takes two instructions more. */
 static inline __attribute__((always_inline)) size_t lowest_bit(mask_t bits)
 {
@@ -277,10 +288,15 @@ static inline __attribute__((always_inline)) enum heap_answer heap_alloc_inline(
     return room_take(&cache->room, size) ? HEAP_DONE : HEAP_SETTLE;
 }
 
-static inline __attribute__((always_inline)) enum heap_answer heap_free_inline(const struct heap_front *front,
-        enum heap_way way, void *mem, struct cache **which)
+/* Values of span->bias that are no cache. */
+#define BIAS_SHARED ((void *)1)     /* Free exchanges the state byte */
+#define BIAS_CHANGING ((void *)2)   /* from a cache's to shared: wait for the heap's lock */
+
+/* The block of a span whose bias is as said: of two threads that free a block at one instant, one finds it
+ * free. */
+static inline __attribute__((always_inline)) enum heap_answer heap_free_biased(const struct heap_front *front,
+        struct cache *cache, void *mem, bool shared)
 {
-    struct cache *cache = *which = heap_cache_of(front, way);
     enum heap_answer answer = HEAP_SLOW;
     uint32_t bytes;
     uintptr_t entry;
@@ -290,7 +306,6 @@ static inline __attribute__((always_inline)) enum heap_answer heap_free_inline(c
     size_t offset;
     uint8_t slack;
 
-    if (unlikely(!cache)) return HEAP_SLOW;
     POKE(cache->busy, 1);
     __asm__ volatile("" ::: "memory");
     entry = (uintptr_t)mem >> PAGE_SHIFT;
@@ -299,18 +314,35 @@ static inline __attribute__((always_inline)) enum heap_answer heap_free_inline(c
     /* First of all bytes: a descriptor that is just being set up gets them last. */
     bytes = __atomic_load_n(&span->bytes, __ATOMIC_ACQUIRE);
     offset = (size_t)((char *)mem - LOOK(span->base));
-    if (unlikely(offset >= bytes) || unlikely(LOOK(span->bias) != cache)) goto done;
+    if (unlikely(offset >= bytes) || unlikely(LOOK(span->bias) != (shared ? BIAS_SHARED : cache))) goto done;
     /* High half: the quotient. Low half: the remainder times recip, which is below recip for a start only. */
     product = (uint64_t)(uint32_t)offset * LOOK(span->recip);
     if (unlikely((uint32_t)product >= LOOK(span->recip))) goto done;
     state = LOOK(span->state) + (size_t)(product >> 32);
-    slack = LOOK(*state);
-    if (unlikely(slack & STATE_FREE)) goto done;
-    __atomic_store_n(state, STATE_FREE, __ATOMIC_RELEASE);
+    if (shared)
+    {
+        if (LOOK(span->kind) != SPAN_SMALL) goto done;
+        slack = __atomic_exchange_n(state, STATE_FREE, __ATOMIC_ACQ_REL);
+        if (unlikely(slack & STATE_FREE)) goto done;
+    }
+    else
+    {
+        slack = LOOK(*state);
+        if (unlikely(slack & STATE_FREE)) goto done;
+        __atomic_store_n(state, STATE_FREE, __ATOMIC_RELEASE);
+    }
     answer = room_give(&cache->room, LOOK(span->block_size) - slack) ? HEAP_DONE : HEAP_SETTLE;
 done:
     __atomic_store_n(&cache->busy, 0, __ATOMIC_RELEASE);
     return answer;
+}
+
+static inline __attribute__((always_inline)) enum heap_answer heap_free_inline(const struct heap_front *front,
+        enum heap_way way, void *mem, struct cache **which)
+{
+    struct cache *cache = *which = heap_cache_of(front, way);
+
+    return likely(cache) ? heap_free_biased(front, cache, mem, false) : HEAP_SLOW;
 }
 
 #endif

@@ -47,24 +47,13 @@ struct span_record
     bool set;
 };
 
-enum span_kind
-{
-    SPAN_SMALL,     /* blocks of one class, to SLACK_TOP: the state byte says the size */
-    SPAN_WIDE,      /* blocks of one class, above: a table does */
-    SPAN_RUN,       /* one large block, pages of a chunk */
-    SPAN_CHUNK      /* one large block, a chunk of its own */
-};
-
-/* Values of span->bias that are no cache. */
-#define BIAS_SHARED ((void *)1)     /* Free exchanges the state byte */
-#define BIAS_CHANGING ((void *)2)   /* from a cache's to shared: wait for the heap's lock */
-
 struct span_list
 {
     struct span *first;
     struct span *at;            /* where the search for free blocks goes on */
     unsigned int at_window;
     unsigned int pages;
+    unsigned int shared;        /* spans of these that other threads came to free in */
 };
 
 /* One block of the private heap. Its pages are handed out as runs. The descriptor lies elsewhere. */

@@ -15,6 +15,7 @@
 #define SPAN_TOP 65536
 #define SHARED_TOP 4096
 #define SEARCH_WINDOWS 64
+#define SHARE_ALL 2             /* so many spans of a list shared: the others will be too */
 
 /* Which of the blocks at state are free; blocks is a power of two from 4 on. */
 static inline __attribute__((always_inline)) mask_t free_mask(const uint8_t *state, unsigned int blocks)
@@ -91,7 +92,7 @@ static inline __attribute__((always_inline)) bool look(struct cursor *cursor, st
     unsigned int first = window * span->window_blocks;
 
     if (!(cursor->bits = enough_free(span, window, 8))) return false;
-    if (PEEK(span->bias) == BIAS_SHARED) span->claimed |= (uint64_t)1 << window;
+    if (!span->owner) span->claimed |= (uint64_t)1 << window;
     home->span = span;
     home->window = (uint16_t)window;
     cursor->base = span->base + (size_t)first * span->block_size;
@@ -125,7 +126,7 @@ static inline __attribute__((always_inline)) bool search(struct span_list *list,
             if (round && span == start) break;
             continue;
         }
-        if (PEEK(span->bias) != BIAS_SHARED || !(span->claimed >> window & 1))
+        if (span->owner || !(span->claimed >> window & 1))
         {
             if (look(cursor, home, span, window))
             {
@@ -147,7 +148,7 @@ bool heap_span_search(struct span_list *list, struct cursor *cursor, struct home
     return search(list, cursor, home);
 }
 
-/* Among the cache's own spans. A window of a shared span must have been dropped first. No locked
+/* Among the cache's own spans. A window of another span must have been dropped first. No locked
  * instruction: it would wait for all stores before it, which after a burst of first writes to blocks is
  * 100 ns. */
 static inline __attribute__((always_inline)) bool search_own(struct cache *cache, struct cursor *cursor,
@@ -158,8 +159,7 @@ static inline __attribute__((always_inline)) bool search_own(struct cache *cache
     if (!cache->own) return false;
     POKE(cache->busy, 1);
     __asm__ volatile("" ::: "memory");
-    if (!__atomic_load_n(&cache->stopped, __ATOMIC_ACQUIRE) && (!home->span
-            || PEEK(home->span->bias) == cache))
+    if (!__atomic_load_n(&cache->stopped, __ATOMIC_ACQUIRE) && (!home->span || home->span->owner == cache))
         found = search(&cache->own->list[class], cursor, home);
     __atomic_store_n(&cache->busy, 0, __ATOMIC_RELEASE);
     return found;
@@ -221,14 +221,15 @@ static size_t fitting_pages(size_t block)
     return pages;
 }
 
-/* A list that has little gets little: a quarter of what it has, between a page (or a block) and 64 KiB.
- * Spans that threads share are small and so are their windows, so that a thread which is idle holds few
- * blocks. */
+/* A list that has little gets little: half of what it has, between a page (or a block) and 64 KiB. Fewer
+ * and longer spans would be quicker, since their descriptors share the processor's first cache with all
+ * else, and waste more. Spans that threads share are small and so are their windows, so that a thread which
+ * is idle holds few blocks. */
 struct span *heap_span_new(struct heap *heap, struct cache *owner, unsigned int class, size_t least,
         struct heap_need *need)
 {
     struct span_list *list = owner ? &owner->own->list[class] : &heap->shared[class];
-    size_t block = heap_class_sizes[class], bytes = (size_t)list->pages * PAGE_BYTES / 4;
+    size_t block = heap_class_sizes[class], bytes = (size_t)list->pages * PAGE_BYTES / 2;
     bool small = block <= SLACK_TOP;
     unsigned int pages, blocks, i;
     struct span *span;
@@ -270,7 +271,8 @@ again:
     }
     span->claimed = 0;
     span->page_count = pages;
-    POKE(span->bias, owner ? (void *)owner : BIAS_SHARED);
+    span->owner = owner;
+    POKE(span->bias, owner && list->shared < SHARE_ALL ? (void *)owner : BIAS_SHARED);
     __atomic_store_n(&span->bytes, blocks * (uint32_t)block, __ATOMIC_RELEASE);
     link_span(list, span);
     heap_map_set(heap, span->base, pages, span);
@@ -289,26 +291,29 @@ no_state:
     goto again;
 }
 
-/* Under the lock. Makes a span that only one cache could free in without a locked instruction everybody's.
- * False: that cache's thread does not come to rest (it is suspended within a Free), so that this has to
- * wait. */
+/* Under the lock. Makes a span that only one cache could free in without a locked instruction everybody's to
+ * free in. False: that cache's thread does not come to rest (it is suspended within a Free), so that this
+ * has to wait. */
 bool heap_span_share(struct heap *heap, struct span *span)
 {
-    struct cache *owner = PEEK(span->bias);
-    struct home *home;
+    struct cache *owner = span->owner;
+    struct span_list *list;
+    struct span *each;
 
-    if (owner == BIAS_SHARED) return true;
-    __atomic_store_n(&span->bias, BIAS_CHANGING, __ATOMIC_RELEASE);
-    heap_caches_stop(heap, owner);
-    if (owner->quiet)
+    if (PEEK(span->bias) == BIAS_SHARED) return true;
+    /* A barrier costs 5 us: not for each span of a thread whose blocks are regularly freed by others. */
+    list = &owner->own->list[span->class];
+    if (++list->shared < SHARE_ALL) __atomic_store_n(&span->bias, BIAS_CHANGING, __ATOMIC_RELEASE);
+    else for (each = list->first; each; each = each->next)
     {
-        home = home_of(owner, span->class);
-        unlink_span(&owner->own->list[span->class], span);
-        span->claimed = home->span == span ? (uint64_t)1 << home->window : 0;
-        link_span(&heap->shared[span->class], span);
+        if (PEEK(each->bias) == owner) __atomic_store_n(&each->bias, BIAS_CHANGING, __ATOMIC_RELEASE);
     }
-    __atomic_store_n(&span->bias, owner->quiet ? BIAS_SHARED : (void *)owner, __ATOMIC_RELEASE);
-    heap_caches_go(heap, owner);
+    heap_caches_quiet(heap, owner);
+    for (each = list->first; each; each = each->next)
+    {
+        if (PEEK(each->bias) == BIAS_CHANGING)
+            __atomic_store_n(&each->bias, owner->quiet ? BIAS_SHARED : (void *)owner, __ATOMIC_RELEASE);
+    }
     return owner->quiet;
 }
 
@@ -330,13 +335,14 @@ static void retire_list(struct heap *heap, struct span_list *list, const struct 
     for (span = list->first; span; span = next)
     {
         next = span->next;
-        if (span == except || (PEEK(span->bias) == BIAS_SHARED && span->claimed) || !all_free(span)) continue;
+        if (span == except || (!span->owner && span->claimed) || !all_free(span)) continue;
         unlink_span(list, span);
         heap_map_set(heap, span->base, span->page_count, NULL);
         __atomic_store_n(&span->bytes, 0, __ATOMIC_RELEASE);
         span->next = heap->limbo;
         heap->limbo = span;
     }
+    if (!list->first) list->shared = 0;
 }
 
 /* Under the lock. Takes the spans without a live block out of use. A Free of a pointer that was freed
@@ -385,7 +391,7 @@ static void *take_first(struct span_list *list, const struct home *held, size_t 
             if (__atomic_load_n(&span->state[i], __ATOMIC_ACQUIRE) != STATE_FREE) continue;
             window = i / span->window_blocks;
             if (held && held->span == span && held->window == window) continue;
-            if (PEEK(span->bias) == BIAS_SHARED && span->claimed >> window & 1) continue;
+            if (!span->owner && span->claimed >> window & 1) continue;
             if (span->records) span->records[i].set = false;
             if (span->kind == SPAN_WIDE) span->sizes[i] = (uint32_t)size;
             __atomic_store_n(&span->state[i], span->kind == SPAN_WIDE ? 0

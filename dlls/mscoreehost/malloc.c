@@ -85,8 +85,14 @@ static HRESULT STDMETHODCALLTYPE host_malloc_DebugAlloc(IHostMalloc *iface, SIZE
     return hr;
 }
 
-static HRESULT __attribute__((noinline)) slow_free(struct host_malloc *malloc, void *mem)
+static HRESULT slow_free(struct host_malloc *malloc, struct cache *cache, void *mem)
 {
+    switch (cache ? heap_free_more(cache, mem) : HEAP_SLOW)
+    {
+        case HEAP_DONE: return S_OK;
+        case HEAP_SETTLE: return heap_settle(cache);
+        default: break;
+    }
     if (heap_free(malloc->heap, mem)) return S_OK;
     /* The runtime forwards NULL here and passes the result on. */
     if (!mem) return S_OK;
@@ -105,6 +111,10 @@ static HRESULT __attribute__((noinline)) name##_slow_alloc(struct host_malloc *m
     if (cache && (*mem = heap_alloc_more(cache, size))) return S_OK; \
     return answer(malloc, heap_alloc(malloc->heap, size, level_index(level)), size, level_index(level), \
             mem); \
+} \
+static HRESULT __attribute__((noinline)) name##_slow_free(struct host_malloc *malloc, void *mem) \
+{ \
+    return slow_free(malloc, heap_cache_of(&malloc->front, way), mem); \
 } \
 static HRESULT STDMETHODCALLTYPE name##_Alloc(IHostMalloc *iface, SIZE_T size, EMemoryCriticalLevel level, \
         void **mem) \
@@ -127,7 +137,7 @@ static HRESULT STDMETHODCALLTYPE name##_Free(IHostMalloc *iface, void *mem) \
     { \
         case HEAP_DONE: return S_OK; \
         case HEAP_SETTLE: return heap_settle(cache); \
-        default: return slow_free(malloc, mem); \
+        default: return name##_slow_free(malloc, mem); \
     } \
 } \
 static const struct IHostMallocVtbl name##_vtbl = \
