@@ -8,7 +8,7 @@
 #define WORKERS 4
 #define RUNS 10
 #define EXIT_CODE 100           /* and the number of the run */
-#define SECONDS_TO_END 5
+#define SECONDS_TO_END 20       /* where nothing waits it is well below one, but for a machine that is overrun */
 
 /* What child and parent share. */
 struct result
@@ -218,7 +218,7 @@ static void run_children(unsigned int row)
         command[8] = '0' + run % 10;
         if (!CreateProcessW(path, command, NULL, NULL, FALSE, 0, NULL, NULL, &startup, &process))
             fail_msg("no child process, error %u", (unsigned int)GetLastError());
-        if (WaitForSingleObject(process.hProcess, 30000))
+        if (WaitForSingleObject(process.hProcess, 60000))
         {
             TerminateProcess(process.hProcess, 1);
             fail_msg("run %u does not end: ExitProcess %s, detach.dll got as far as %d", run,
@@ -228,8 +228,9 @@ static void run_children(unsigned int row)
         GetExitCodeProcess(process.hProcess, &code);
         CloseHandle(process.hProcess);
         CloseHandle(process.hThread);
-        assert_int_equal(code, EXIT_CODE + run);
-        assert_int_equal(shared->detached, 15);
+        if (code != EXIT_CODE + run || shared->detached != 15)
+            fail_msg("run %u: exit code 0x%x, detach.dll got as far as %d, %d workers at work", run,
+                    (unsigned int)code, (int)shared->detached, (int)shared->working);
         assert_in_range(ended - shared->exit_called, 0, SECONDS_TO_END * 1000);
     }
     UnmapViewOfFile(shared);
