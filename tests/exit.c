@@ -8,7 +8,7 @@
 #define WORKERS 4
 #define RUNS 10
 #define EXIT_CODE 100           /* and the number of the run */
-#define SECONDS_TO_END 20       /* where nothing waits it is well below one, but for a machine that is overrun */
+#define SECONDS_TO_END 20       /* far below one, but on a machine that is overrun */
 
 /* What child and parent share. */
 struct result

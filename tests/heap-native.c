@@ -114,14 +114,12 @@ static void *quick_alloc(size_t size)
 
 static bool release(void *mem)
 {
-    struct cache *cache;
+    struct freeing freeing;
+    enum heap_answer answer = heap_free_inline(&heap->front, HEAP_WAY_TEB, mem, &freeing);
 
-    switch (heap_free_inline(&heap->front, HEAP_WAY_TEB, mem, &cache))
-    {
-        case HEAP_SETTLE: heap_settle(cache); return true;
-        case HEAP_DONE: return true;
-        default: return heap_free(heap, mem);
-    }
+    if (answer == HEAP_SHARED) answer = heap_free_shared(&freeing);
+    if (answer == HEAP_SETTLE) heap_settle(freeing.cache);
+    return answer != HEAP_SLOW || heap_free(heap, mem);
 }
 
 static void end_block(struct block *block)

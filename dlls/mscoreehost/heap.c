@@ -300,11 +300,6 @@ done:
     return answer;
 }
 
-enum heap_answer heap_free_more(struct cache *cache, void *mem)
-{
-    return heap_free_biased(&cache->heap->front, cache, mem, true);
-}
-
 bool heap_free(struct heap *heap, void *mem)
 {
     struct cache *cache = heap_cache_get(heap, 0, false);

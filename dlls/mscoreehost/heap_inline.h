@@ -151,14 +151,12 @@ enum heap_answer
 {
     HEAP_DONE,
     HEAP_SETTLE,                /* done; heap_settle is due */
+    HEAP_SHARED,                /* go on with heap_free_shared, at once */
     HEAP_SLOW                   /* nothing done: the other function has to */
 };
 
 /* Which way, and the copy to use in it, for as long as the heap lives. */
 enum heap_way heap_attach(struct heap *heap, struct heap_front *front);
-
-/* Of a block in a span that several threads free in. HEAP_SLOW: ask heap_free. */
-enum heap_answer heap_free_more(struct cache *cache, void *mem);
 
 /* Of a cache whose cursor for size is empty: from the blocks of its own spans. NULL: ask heap_alloc. */
 void *heap_alloc_more(struct cache *cache, size_t size);
@@ -292,11 +290,38 @@ static inline __attribute__((always_inline)) enum heap_answer heap_alloc_inline(
 #define BIAS_SHARED ((void *)1)     /* Free exchanges the state byte */
 #define BIAS_CHANGING ((void *)2)   /* from a cache's to shared: wait for the heap's lock */
 
-/* The block of a span whose bias is as said: of two threads that free a block at one instant, one finds it
- * free. */
-static inline __attribute__((always_inline)) enum heap_answer heap_free_biased(const struct heap_front *front,
-        struct cache *cache, void *mem, bool shared)
+/* What a Free has found so far. */
+struct freeing
 {
+    struct cache *cache;
+    struct span *span;
+    size_t offset;
+};
+
+/* After HEAP_SHARED, with the cache still busy: several threads free in this span, and of two that free a
+ * block at one instant, one finds it free. */
+static inline __attribute__((always_inline)) enum heap_answer heap_free_shared(const struct freeing *freeing)
+{
+    enum heap_answer answer = HEAP_SLOW;
+    struct span *span = freeing->span;
+    uint64_t product;
+    uint8_t slack;
+
+    if (LOOK(span->kind) != SPAN_SMALL) goto done;
+    product = (uint64_t)(uint32_t)freeing->offset * LOOK(span->recip);
+    if (unlikely((uint32_t)product >= LOOK(span->recip))) goto done;
+    slack = __atomic_exchange_n(LOOK(span->state) + (size_t)(product >> 32), STATE_FREE, __ATOMIC_ACQ_REL);
+    if (unlikely(slack & STATE_FREE)) goto done;
+    answer = room_give(&freeing->cache->room, LOOK(span->block_size) - slack) ? HEAP_DONE : HEAP_SETTLE;
+done:
+    __atomic_store_n(&freeing->cache->busy, 0, __ATOMIC_RELEASE);
+    return answer;
+}
+
+static inline __attribute__((always_inline)) enum heap_answer heap_free_inline(const struct heap_front *front,
+        enum heap_way way, void *mem, struct freeing *freeing)
+{
+    struct cache *cache = freeing->cache = heap_cache_of(front, way);
     enum heap_answer answer = HEAP_SLOW;
     uint32_t bytes;
     uintptr_t entry;
@@ -306,43 +331,32 @@ static inline __attribute__((always_inline)) enum heap_answer heap_free_biased(c
     size_t offset;
     uint8_t slack;
 
+    if (unlikely(!cache)) return HEAP_SLOW;
     POKE(cache->busy, 1);
     __asm__ volatile("" ::: "memory");
     entry = (uintptr_t)mem >> PAGE_SHIFT;
     entry &= LOOK_ACQUIRE(front->map_mask);
-    span = LOOK(front->map[entry]);
+    span = freeing->span = LOOK(front->map[entry]);
     /* First of all bytes: a descriptor that is just being set up gets them last. */
     bytes = __atomic_load_n(&span->bytes, __ATOMIC_ACQUIRE);
-    offset = (size_t)((char *)mem - LOOK(span->base));
-    if (unlikely(offset >= bytes) || unlikely(LOOK(span->bias) != (shared ? BIAS_SHARED : cache))) goto done;
+    offset = freeing->offset = (size_t)((char *)mem - LOOK(span->base));
+    if (unlikely(offset >= bytes)) goto done;
+    if (unlikely(LOOK(span->bias) != cache))
+    {
+        if (LOOK(span->bias) == BIAS_SHARED) return HEAP_SHARED;
+        goto done;
+    }
     /* High half: the quotient. Low half: the remainder times recip, which is below recip for a start only. */
     product = (uint64_t)(uint32_t)offset * LOOK(span->recip);
     if (unlikely((uint32_t)product >= LOOK(span->recip))) goto done;
     state = LOOK(span->state) + (size_t)(product >> 32);
-    if (shared)
-    {
-        if (LOOK(span->kind) != SPAN_SMALL) goto done;
-        slack = __atomic_exchange_n(state, STATE_FREE, __ATOMIC_ACQ_REL);
-        if (unlikely(slack & STATE_FREE)) goto done;
-    }
-    else
-    {
-        slack = LOOK(*state);
-        if (unlikely(slack & STATE_FREE)) goto done;
-        __atomic_store_n(state, STATE_FREE, __ATOMIC_RELEASE);
-    }
+    slack = LOOK(*state);
+    if (unlikely(slack & STATE_FREE)) goto done;
+    __atomic_store_n(state, STATE_FREE, __ATOMIC_RELEASE);
     answer = room_give(&cache->room, LOOK(span->block_size) - slack) ? HEAP_DONE : HEAP_SETTLE;
 done:
     __atomic_store_n(&cache->busy, 0, __ATOMIC_RELEASE);
     return answer;
-}
-
-static inline __attribute__((always_inline)) enum heap_answer heap_free_inline(const struct heap_front *front,
-        enum heap_way way, void *mem, struct cache **which)
-{
-    struct cache *cache = *which = heap_cache_of(front, way);
-
-    return likely(cache) ? heap_free_biased(front, cache, mem, false) : HEAP_SLOW;
 }
 
 #endif

@@ -300,7 +300,8 @@ bool heap_span_share(struct heap *heap, struct span *span)
     struct span_list *list;
     struct span *each;
 
-    if (PEEK(span->bias) == BIAS_SHARED) return true;
+    /* Or out of use: another thread was first, and the span was given up. */
+    if (PEEK(span->bias) == BIAS_SHARED || !PEEK(span->bytes)) return true;
     /* A barrier costs 5 us: not for each span of a thread whose blocks are regularly freed by others. */
     list = &owner->own->list[span->class];
     if (++list->shared < SHARE_ALL) __atomic_store_n(&span->bias, BIAS_CHANGING, __ATOMIC_RELEASE);

@@ -85,19 +85,26 @@ static HRESULT STDMETHODCALLTYPE host_malloc_DebugAlloc(IHostMalloc *iface, SIZE
     return hr;
 }
 
-static HRESULT slow_free(struct host_malloc *malloc, struct cache *cache, void *mem)
+static HRESULT __attribute__((noinline)) slow_free(struct host_malloc *malloc, void *mem)
 {
-    switch (cache ? heap_free_more(cache, mem) : HEAP_SLOW)
-    {
-        case HEAP_DONE: return S_OK;
-        case HEAP_SETTLE: return heap_settle(cache);
-        default: break;
-    }
     if (heap_free(malloc->heap, mem)) return S_OK;
     /* The runtime forwards NULL here and passes the result on. */
     if (!mem) return S_OK;
     ledger_note_invalid_free(malloc->ledger);
     return HOST_E_INVALIDOPERATION;
+}
+
+static HRESULT __attribute__((noinline)) shared_free(struct host_malloc *malloc, struct cache *cache,
+        struct span *span, void *mem)
+{
+    struct freeing freeing = { cache, span, (size_t)((char *)mem - span->base) };
+
+    switch (heap_free_shared(&freeing))
+    {
+        case HEAP_DONE: return S_OK;
+        case HEAP_SETTLE: return heap_settle(cache);
+        default: return slow_free(malloc, mem);
+    }
 }
 
 /* Alloc and Free once for each way to the caller's cache: what nearly every call does is compiled into
@@ -111,10 +118,6 @@ static HRESULT __attribute__((noinline)) name##_slow_alloc(struct host_malloc *m
     if (cache && (*mem = heap_alloc_more(cache, size))) return S_OK; \
     return answer(malloc, heap_alloc(malloc->heap, size, level_index(level)), size, level_index(level), \
             mem); \
-} \
-static HRESULT __attribute__((noinline)) name##_slow_free(struct host_malloc *malloc, void *mem) \
-{ \
-    return slow_free(malloc, heap_cache_of(&malloc->front, way), mem); \
 } \
 static HRESULT STDMETHODCALLTYPE name##_Alloc(IHostMalloc *iface, SIZE_T size, EMemoryCriticalLevel level, \
         void **mem) \
@@ -132,12 +135,13 @@ static HRESULT STDMETHODCALLTYPE name##_Alloc(IHostMalloc *iface, SIZE_T size, E
 static HRESULT STDMETHODCALLTYPE name##_Free(IHostMalloc *iface, void *mem) \
 { \
     struct host_malloc *malloc = impl_from_IHostMalloc(iface); \
-    struct cache *cache; \
-    switch (heap_free_inline(&malloc->front, way, mem, &cache)) \
+    struct freeing freeing; \
+    switch (heap_free_inline(&malloc->front, way, mem, &freeing)) \
     { \
         case HEAP_DONE: return S_OK; \
-        case HEAP_SETTLE: return heap_settle(cache); \
-        default: return name##_slow_free(malloc, mem); \
+        case HEAP_SETTLE: return heap_settle(freeing.cache); \
+        case HEAP_SHARED: return shared_free(malloc, freeing.cache, freeing.span, mem); \
+        default: return slow_free(malloc, mem); \
     } \
 } \
 static const struct IHostMallocVtbl name##_vtbl = \
