@@ -67,13 +67,20 @@ size_t heap_give_back(struct heap *heap, unsigned int age)
     bool quiet;
 
     if (!lock_acquire(&heap->lock)) return 0;
-    POKE(heap->last_sweep, GetTickCount());
+    if (age != AGE_NEVER) POKE(heap->last_sweep, GetTickCount());
+    heap_caches_stop(heap, NULL);
     heap_spans_retire(heap);
-    if (heap->limbo)
+    heap_large_retire(heap, age == AGE_NEVER ? LARGE_NONE : age ? LARGE_OLD : LARGE_ALL);
+    heap_caches_go(heap, NULL);
+    if (heap->limbo || heap->limbo_large)
     {
         /* Under the lock: nobody else's limbo is mixed with ours. */
         quiet = heap_caches_quiet(heap, NULL);
-        if (quiet) heap_spans_recycle(heap);
+        if (quiet)
+        {
+            heap_spans_recycle(heap);
+            heap_large_recycle(heap);
+        }
     }
     chunks = heap_chunk_collect(heap, age);
     uncredited = heap->uncredited;
@@ -147,12 +154,12 @@ static void *take(struct cache *cache, unsigned int class, size_t size)
 }
 
 /* Under the lock. */
-static void *try_common(struct heap *heap, size_t size, struct heap_need *need)
+static void *try_common(struct heap *heap, struct cache *cache, size_t size, struct heap_need *need)
 {
     unsigned int class;
 
     memset(need, 0, sizeof(*need));
-    if (size > CLASS_TOP) return heap_large_take(heap, size, need);
+    if (size > CLASS_TOP) return heap_large_take(heap, cache, size, need);
     class = heap_class_of(size);
     if (!cursor_of(heap->common, class)->bits && !heap_cache_refill(heap, heap->common, class, need))
         return NULL;
@@ -189,7 +196,7 @@ static void *try_alloc(struct heap *heap, struct cache *cache, size_t size, stru
     }
     /* A thread died in here: what is behind the lock cannot be used any more. */
     if (!lock_acquire(&heap->lock)) return end_of_process(heap, size);
-    mem = try_common(heap, size, need);
+    mem = try_common(heap, cache, size, need);
     if (mem && !cache) heap_count_in(heap->common, size);
     lock_release(&heap->lock);
     if (mem && cache) heap_count_in(cache, size);
@@ -263,7 +270,6 @@ enum answer
 {
     FREED,
     NOT_LIVE,
-    FREED_LARGE,
     NOT_SHARED      /* another cache's: to be shared first */
 };
 
@@ -290,11 +296,12 @@ static enum answer try_free(struct heap *heap, struct cache *cache, void *mem, b
 
         if (state & STATE_FREE) goto done;
         if (span->kind == SPAN_SMALL) *size = span->block_size - state;
-        answer = span->kind > SPAN_WIDE ? FREED_LARGE : FREED;
+        answer = FREED;
     }
     else answer = NOT_SHARED;
     /* Another's page had its place in the map that is looked at first. */
-    if (answer == FREED && span->kind == SPAN_SMALL) heap_map_note(heap, mem, span);
+    if (answer == FREED && (span->kind == SPAN_SMALL || PEEK(span->bias) == cache))
+        heap_map_note(heap, mem, span);
 done:
     set_busy(cache, 0);
     return answer;
@@ -316,15 +323,8 @@ bool heap_free(struct heap *heap, void *mem)
         anyway = !heap_span_share(heap, span);
         if (!locked) lock_release(&heap->lock);
     }
-    if (answer == FREED_LARGE && (locked || lock_acquire(&heap->lock)))
-    {
-        heap_large_give(heap, span);
-        if (!locked) lock_release(&heap->lock);
-    }
     if (answer != NOT_LIVE) heap_count_out(cache ? cache : heap->common, size);
     if (locked) lock_release(&heap->lock);
-    if (answer == FREED_LARGE && GetTickCount() - PEEK(heap->last_sweep) >= GIVE_BACK_AGE)
-        heap_give_back(heap, GIVE_BACK_AGE);
     /* What end_of_process gave is in no table. */
     return answer != NOT_LIVE || process_is_ending();
 }
@@ -342,9 +342,9 @@ bool heap_size(struct heap *heap, void *mem, size_t *size)
 }
 
 /* Under the lock. */
-static bool resize_in_place(struct heap *heap, struct span *span, uint32_t index, size_t size)
+static bool resize_in_place(struct span *span, uint32_t index, size_t size)
 {
-    if (span->kind > SPAN_WIDE) return heap_large_resize(heap, span, size);
+    if (span->kind > SPAN_WIDE) return heap_large_resize(span, size);
     if (size > CLASS_TOP || heap_class_of(size) != span->class) return false;
     if (span->kind == SPAN_WIDE) span->sizes[index] = (uint32_t)size;
     else __atomic_store_n(&span->state[index], (uint8_t)(span->block_size - size), __ATOMIC_RELEASE);
@@ -366,7 +366,7 @@ void *heap_realloc(struct heap *heap, void *mem, size_t size, unsigned int level
     if (heap_find_block(heap, mem, &span, &index))
     {
         old = heap_block_size(span, index);
-        if ((done = resize_in_place(heap, span, index, size)))
+        if ((done = resize_in_place(span, index, size)))
         {
             if (!cache) cache = heap->common;
             heap_count_out(cache, old);
@@ -381,49 +381,63 @@ void *heap_realloc(struct heap *heap, void *mem, size_t size, unsigned int level
     return new;
 }
 
-static bool walk_list(struct span *span, bool (*visit)(void *context, const struct heap_block *block),
-        void *context)
+struct walk
 {
+    bool (*visit)(void *context, const struct heap_block *block);
+    void *context;
+};
+
+static bool walk_span(void *context, struct span *span)
+{
+    struct walk *walk = context;
     uint32_t i;
 
+    for (i = 0; i < span->block_count; i++)
+    {
+        struct heap_block block = {0};
+
+        if (__atomic_load_n(&span->state[i], __ATOMIC_ACQUIRE) & STATE_FREE) continue;
+        block.mem = span->base + (size_t)i * span->block_size;
+        block.size = heap_block_size(span, i);
+        if (span->records && span->records[i].set)
+        {
+            block.file = span->records[i].file;
+            block.line = span->records[i].line;
+            block.thread = span->records[i].thread;
+            block.level = span->records[i].level;
+        }
+        if (!walk->visit(walk->context, &block)) return false;
+    }
+    return true;
+}
+
+static bool walk_list(struct span *span, struct walk *walk)
+{
     for (; span; span = span->next)
     {
-        for (i = 0; i < span->block_count; i++)
-        {
-            struct heap_block block = {0};
-
-            if (__atomic_load_n(&span->state[i], __ATOMIC_ACQUIRE) & STATE_FREE) continue;
-            block.mem = span->base + (size_t)i * span->block_size;
-            block.size = heap_block_size(span, i);
-            if (span->records && span->records[i].set)
-            {
-                block.file = span->records[i].file;
-                block.line = span->records[i].line;
-                block.thread = span->records[i].thread;
-                block.level = span->records[i].level;
-            }
-            if (!visit(context, &block)) return false;
-        }
+        if (!walk_span(walk, span)) return false;
     }
     return true;
 }
 
 void heap_walk(struct heap *heap, bool (*visit)(void *context, const struct heap_block *block), void *context)
 {
+    struct walk walk = { visit, context };
     struct cache *cache;
     unsigned int class;
     bool more;
 
     if (!lock_acquire(&heap->lock)) return;
-    more = walk_list(heap->large, visit, context);
+    more = heap_large_walk(&heap->large, walk_span, &walk);
     for (class = 0; class < CLASS_COUNT && more; class++)
-        more = walk_list(heap->shared[class].first, visit, context);
+        more = walk_list(heap->shared[class].first, &walk);
     heap_caches_stop(heap, NULL);
     for (cache = heap->caches; cache && more; cache = cache->next)
     {
-        if (!cache->own || !cache->quiet) continue;
-        for (class = 0; class < CACHED_COUNT && more; class++)
-            more = walk_list(cache->own->list[class].first, visit, context);
+        if (!cache->quiet) continue;
+        if (cache->large) more = heap_large_walk(cache->large, walk_span, &walk);
+        for (class = 0; class < CACHED_COUNT && cache->own && more; class++)
+            more = walk_list(cache->own->list[class].first, &walk);
     }
     heap_caches_go(heap, NULL);
     lock_release(&heap->lock);

@@ -24,8 +24,9 @@ static struct heap *heaps;
 /* ---- the counters ---- */
 
 /* One thread's room, in bytes; in blocks a thirty-second of that. All together hold no more than 512 KiB, by
- * which a peak that several threads make may be told too high. */
-#define ROOM_ALONE_BITS 20
+ * which a peak that several threads make may be told too high; the first has more, until it next allocates
+ * or frees after there is a second. */
+#define ROOM_ALONE_BITS 23
 #define ROOM_TOP_BITS 17
 #define ROOM_LEAST_BITS 11
 #define ROOM_ALL_BITS 19
@@ -33,11 +34,21 @@ static struct heap *heaps;
 static void set_guard(struct room *room, unsigned int bits)
 {
 #ifdef _WIN64
-    room->guard = ((ROOM_BLOCK - 1) & ~(((uint64_t)1 << bits) - 1)) | (~(uint64_t)0 << (ROOM_SHIFT
-            + bits - 5));
+    POKE(room->guard, ((ROOM_BLOCK - 1) & ~(((uint64_t)1 << bits) - 1)) | (~(uint64_t)0 << (ROOM_SHIFT
+            + bits - 5)));
 #else
     room->bytes_guard = ~(((uint32_t)1 << bits) - 1);
     room->blocks_guard = ~(((uint32_t)1 << (bits - 5)) - 1);
+#endif
+}
+
+/* Its thread settles at its next call. */
+static void close_room(struct room *room)
+{
+#ifdef _WIN64
+    POKE(room->guard, ~(uint64_t)0);
+#else
+    POKE(room->bytes_guard, ~(uint32_t)0);
 #endif
 }
 
@@ -127,10 +138,18 @@ int heap_settle(struct cache *cache)
     return settle_both(cache, bytes, blocks);
 }
 
+/* Far inside the range of a room. */
+#define COUNT_TOP ((size_t)1 << 26)
+
 void heap_count_in(struct cache *cache, size_t size)
 {
     intptr_t bytes, blocks;
 
+    if (size < COUNT_TOP)
+    {
+        if (!room_take(&cache->room, size)) heap_settle(cache);
+        return;
+    }
     get_room(&cache->room, &bytes, &blocks);
     settle_both(cache, bytes - (intptr_t)size, blocks - 1);
 }
@@ -139,6 +158,11 @@ void heap_count_out(struct cache *cache, size_t size)
 {
     intptr_t bytes, blocks;
 
+    if (size < COUNT_TOP)
+    {
+        if (!room_give(&cache->room, size)) heap_settle(cache);
+        return;
+    }
     get_room(&cache->room, &bytes, &blocks);
     settle_both(cache, bytes + (intptr_t)size, blocks + 1);
 }
@@ -211,6 +235,7 @@ static struct cache *adopt(struct heap *heap, struct heap_need *need)
         if (!(cache = heap_cache_create(heap, need))) return NULL;
         if (!heap->cache_count) heap->first = cache;
         POKE(heap->cache_count, heap->cache_count + 1);
+        if (heap->cache_count == 2) close_room(&heap->first->room);
     }
     cache->parked = false;
     cache->thread = GetCurrentThreadId();

@@ -43,9 +43,14 @@ static unsigned int find_run(const struct chunk *chunk, unsigned int pages)
 
 static void mark_pages(struct chunk *chunk, unsigned int page, unsigned int pages)
 {
-    unsigned int i;
+    unsigned int n;
 
-    for (i = page; i < page + pages; i++) chunk->free_pages[i / MASK_BITS] ^= (mask_t)1 << (i % MASK_BITS);
+    for (; pages; page += n, pages -= n)
+    {
+        n = MASK_BITS - page % MASK_BITS;
+        if (n > pages) n = pages;
+        chunk->free_pages[page / MASK_BITS] ^= ~(mask_t)0 >> (MASK_BITS - n) << (page % MASK_BITS);
+    }
 }
 
 /* The oldest chunk first: pages that were touched before are used again. */
@@ -65,6 +70,27 @@ char *heap_run_take(struct heap *heap, unsigned int pages, struct chunk **out, u
         return chunk->pages + page * PAGE_BYTES;
     }
     return NULL;
+}
+
+/* The same for a large block, from the chunk that has least to spare: what is whole stays whole. */
+char *heap_run_take_tight(struct heap *heap, unsigned int pages, struct chunk **out, unsigned int *out_page)
+{
+    struct chunk *chunk, *best = NULL;
+    unsigned int page, best_page = 0;
+
+    for (chunk = heap->chunks; chunk; chunk = chunk->next)
+    {
+        if (chunk->own || chunk->free_count < pages || (best && chunk->free_count >= best->free_count)
+                || (page = find_run(chunk, pages)) == chunk->page_count) continue;
+        best = chunk;
+        best_page = page;
+    }
+    if (!best) return NULL;
+    mark_pages(best, best_page, pages);
+    best->free_count -= pages;
+    *out = best;
+    *out_page = best_page;
+    return best->pages + best_page * PAGE_BYTES;
 }
 
 /* Makes a run longer where it lies. */

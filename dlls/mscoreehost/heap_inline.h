@@ -44,7 +44,7 @@ enum span_kind
 {
     SPAN_SMALL,     /* blocks of one class, to SLACK_TOP: the state byte says the size */
     SPAN_WIDE,      /* blocks of one class, above: a table does */
-    SPAN_RUN,       /* one large block, pages of a chunk */
+    SPAN_RUN,       /* one large block, pages of a chunk; its class is its bin */
     SPAN_CHUNK      /* one large block, a chunk of its own */
 };
 
@@ -122,8 +122,10 @@ struct cache
     struct cache *next;         /* of all the heap's */
     struct cache *next_parked;
     struct own_spans *own;
+    struct large_bins *large;
     uint32_t stopped;           /* by who holds the heap's lock: keep off the spans of your own */
     bool quiet;                 /* and that has been seen to hold */
+    bool large_shared;          /* large blocks of its own are regularly freed by other threads */
     /* FIRST_COUNT; the rest, if they are needed, in more. None across two lines of the processor's cache. */
     struct cursor cursors[] __attribute__((aligned(64)));
 };
@@ -217,7 +219,7 @@ static inline __attribute__((always_inline)) bool room_take(struct room *room, s
     uint64_t both = PEEK(room->both) - (size + ROOM_BLOCK);
 
     POKE(room->both, both);
-    return likely(!(both & room->guard));
+    return likely(!(both & LOOK(room->guard)));
 #else
     room->bytes -= size;
     room->blocks--;
@@ -231,7 +233,7 @@ static inline __attribute__((always_inline)) bool room_give(struct room *room, s
     uint64_t both = PEEK(room->both) + (size + ROOM_BLOCK);
 
     POKE(room->both, both);
-    return likely(!(both & room->guard));
+    return likely(!(both & LOOK(room->guard)));
 #else
     room->bytes += size;
     room->blocks++;

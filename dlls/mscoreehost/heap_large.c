@@ -2,111 +2,389 @@
  *
  * Copyright (C) 2026 the mscoreehost authors
  *
- * Blocks above CLASS_TOP: a run of pages each, or, above RUN_TOP, a chunk each.
+ * Blocks above CLASS_TOP: a span each, which is a run of pages or, above RUN_TOP, a chunk. A freed one stays
+ * a span, pages, place in the map and all, and serves the next request of about its size: a page that was
+ * written to before costs nothing, a fresh one a microsecond and a half. What two sweeps in a row find free
+ * becomes pages again.
+ *
+ * Like the spans of small blocks, most are one cache's alone: its thread takes and frees them without a
+ * locked instruction. Once another thread has freed one, it takes a locked instruction to free it.
  */
 
 #include "heap_private.h"
 
+#define OWN_TOP ((size_t)1 << 26)       /* what a cache counts in its room must be far below its range */
+#define SEARCH_SPANS 24                 /* each 1 ns */
+#define SEARCH_BINS 5                   /* the request's own and half an octave above */
+#define LIMBO_MOST 64
+#define KEEP_TOP ((size_t)32 << 20)     /* free, when more is asked from the system */
+
+/* One bin for each page count to 15, then eight to each octave. */
+static unsigned int bin_of(size_t pages)
+{
+    unsigned int octave;
+
+    if (pages >= (size_t)8 << (LARGE_BINS / 8)) return LARGE_BINS - 1;
+    octave = 31 - (unsigned int)__builtin_clz((unsigned int)pages);
+    return (octave - 3) * 8 + ((unsigned int)pages >> (octave - 3) & 7);
+}
+
+/* The bins are rings that hold live blocks too, so that Free need not touch them. The search begins with
+ * the block that was taken last: freed again it is warm, and where blocks die in turn the next is next. */
+static struct span *find(struct large_bins *bins, size_t pages)
+{
+    unsigned int bin = bin_of(pages), end = bin + SEARCH_BINS, left = SEARCH_SPANS;
+    struct span *span, *first;
+
+    if (end > LARGE_BINS) end = LARGE_BINS;
+    for (; bin < end; bin++)
+    {
+        if (!(span = first = bins->bin[bin])) continue;
+        do
+        {
+            if (__atomic_load_n(&span->own_state, __ATOMIC_ACQUIRE) & STATE_FREE
+                    && span->page_count >= pages && span->page_count - pages <= pages / 2)
+            {
+                bins->bin[bin] = span;
+                return span;
+            }
+            if (!--left)
+            {
+                bins->bin[bin] = span;
+                return NULL;
+            }
+        }
+        while ((span = span->next) != first);
+    }
+    return NULL;
+}
+
+static void link_large(struct large_bins *bins, struct span *span)
+{
+    struct span **bin = &bins->bin[span->class = (uint8_t)bin_of(span->page_count)];
+
+    if (*bin)
+    {
+        span->next = *bin;
+        span->prev = (*bin)->prev;
+        span->prev->next = span->next->prev = span;
+    }
+    else span->next = span->prev = span;
+    *bin = span;
+}
+
+static void unlink_large(struct large_bins *bins, struct span *span)
+{
+    struct span **bin = &bins->bin[span->class];
+
+    span->prev->next = span->next;
+    span->next->prev = span->prev;
+    if (*bin == span) *bin = span->next == span ? NULL : span->next;
+}
+
+static void set_size(struct span *span, size_t size)
+{
+    POKE(span->size, size);
+    POKE(span->block_size, (uint32_t)size);     /* what Free counts, of a cache's own */
+}
+
+static void *use(struct span *span, size_t size)
+{
+    if (span->records) span->records->set = false;
+    set_size(span, size);
+    __atomic_store_n(&span->own_state, 0, __ATOMIC_RELEASE);
+    return span->base;
+}
+
+static size_t pages_of(size_t size)
+{
+    return ROUND_UP(size, PAGE_BYTES) >> PAGE_SHIFT;
+}
+
+/* Without the lock: a block of the cache's own that has been freed. NULL: ask heap_alloc. */
+void *heap_large_again(struct cache *cache, size_t size)
+{
+    struct span *span = NULL;
+    void *mem = NULL;
+
+    if (!cache->large || size > OWN_TOP) return NULL;
+    POKE(cache->busy, 1);
+    __asm__ volatile("" ::: "memory");
+    if (!__atomic_load_n(&cache->stopped, __ATOMIC_ACQUIRE) && (span = find(cache->large, pages_of(size))))
+        mem = use(span, size);
+    __atomic_store_n(&cache->busy, 0, __ATOMIC_RELEASE);
+    if (mem && !room_take(&cache->room, size)) heap_settle(cache);
+    return mem;
+}
+
 static struct chunk *find_own_chunk(struct heap *heap, size_t pages)
 {
-    struct chunk *chunk, *best = NULL;
+    struct chunk *chunk;
 
     for (chunk = heap->chunks; chunk; chunk = chunk->next)
     {
-        if (!chunk->own || !chunk->free_count || chunk->page_count < pages) continue;
-        if (chunk->page_count - pages > pages / 4) continue;
-        if (!best || chunk->page_count < best->page_count) best = chunk;
+        if (chunk->own && chunk->free_count && chunk->page_count >= pages
+                && chunk->page_count - pages <= pages / 4) return chunk;
     }
-    return best;
+    return NULL;
 }
 
-/* Under the lock. */
-void *heap_large_take(struct heap *heap, size_t size, struct heap_need *need)
+static bool place(struct heap *heap, struct span *span, size_t size, struct heap_need *need)
 {
-    size_t pages = ROUND_UP(size, PAGE_BYTES) >> PAGE_SHIFT;
-    struct span *span;
+    size_t pages = pages_of(size);
     char *base;
 
-    /* Descriptors of their own: one that was a large block's never becomes a span of small ones while Free
-     * looks. */
-    if ((span = heap->spare_large)) heap->spare_large = span->next;
-    else if ((span = heap_meta_take(heap, sizeof(*span), need))) memset(span, 0, sizeof(*span));
-    else return NULL;
     need->pages = pages;
     need->own = size > RUN_TOP;
     if (need->own)
     {
-        if (!(span->chunk = find_own_chunk(heap, pages))) goto none;
+        if (!(span->chunk = find_own_chunk(heap, pages))) return false;
         base = span->chunk->pages;
         span->page = 0;
         pages = span->chunk->page_count;
         span->chunk->free_count = 0;
     }
-    else if (!(base = heap_run_take(heap, (unsigned int)pages, &span->chunk, &span->page))) goto none;
+    else if (!(base = heap_run_take_tight(heap, (unsigned int)pages, &span->chunk, &span->page)))
+        return false;
     need->pages = 0;
     POKE(span->base, base);
     POKE(span->kind, need->own ? SPAN_CHUNK : SPAN_RUN);
-    span->class = CLASS_COUNT;
-    POKE(span->bias, BIAS_SHARED);
-    POKE(span->state, &span->own_state);
-    POKE(span->own_state, 0);
-    POKE(span->size, size);
-    POKE(span->block_size, 0);
-    span->block_count = 1;
-    span->window_blocks = 1;
     span->page_count = (unsigned int)pages;
-    POKE(span->recip, 1);
-    __atomic_store_n(&span->bytes, 1, __ATOMIC_RELEASE);
-    span->prev = NULL;
-    if ((span->next = heap->large)) heap->large->prev = span;
-    heap->large = span;
-    heap_map_set(heap, span->base, need->own ? 1 : pages, span);
-    return base;
-
-none:
-    span->next = heap->spare_large;
-    heap->spare_large = span;
-    return NULL;
-}
-
-/* Under the lock. In place, where the pages are there: true. */
-bool heap_large_resize(struct heap *heap, struct span *span, size_t size)
-{
-    size_t pages = ROUND_UP(size, PAGE_BYTES) >> PAGE_SHIFT;
-
-    if (size <= CLASS_TOP) return false;
-    if (span->kind == SPAN_CHUNK)
-    {
-        if (pages > span->page_count || pages < span->page_count / 4 * 3) return false;
-        POKE(span->size, size);
-        return true;
-    }
-    if (pages < span->page_count)
-    {
-        heap_map_set(heap, span->base + pages * PAGE_BYTES, span->page_count - pages, NULL);
-        heap_run_give(span->chunk, span->page + (unsigned int)pages, span->page_count - (unsigned int)pages);
-    }
-    else if (pages > span->page_count)
-    {
-        if (size > RUN_TOP || !heap_run_extend(span->chunk, span->page, span->page_count,
-                (unsigned int)pages - span->page_count)) return false;
-        heap_map_set(heap, span->base, pages, span);
-    }
-    span->page_count = (unsigned int)pages;
-    POKE(span->size, size);
     return true;
 }
 
-/* Under the lock, its state byte free already. */
-void heap_large_give(struct heap *heap, struct span *span)
+/* Under the lock. Pages may be used again at once; the descriptor only when no Free, of a pointer that was
+ * freed before, can be looking at it any more. */
+static void retire(struct heap *heap, struct large_bins *bins, struct span *span)
 {
-    heap_map_set(heap, span->base, span->kind == SPAN_CHUNK ? 1 : span->page_count, NULL);
+    unlink_large(bins, span);
+    heap_map_set(heap, span->base, 1, NULL);
     __atomic_store_n(&span->bytes, 0, __ATOMIC_RELEASE);
-    if (span->prev) span->prev->next = span->next;
-    else heap->large = span->next;
-    if (span->next) span->next->prev = span->prev;
     heap_record_drop(heap, span);
     heap_run_give(span->chunk, span->page, span->page_count);
-    span->next = heap->spare_large;
-    heap->spare_large = span;
+    span->next = heap->limbo_large;
+    heap->limbo_large = span;
+    heap->limbo_count++;
+}
+
+static bool is_free(const struct span *span)
+{
+    return __atomic_load_n(&span->own_state, __ATOMIC_ACQUIRE) & STATE_FREE;
+}
+
+static void trim_span(struct span *span, size_t pages)
+{
+    unsigned int rest = span->page_count - (unsigned int)pages;
+
+    POKE(span->page_count, (unsigned int)pages);
+    heap_run_give(span->chunk, span->page + (unsigned int)pages, rest);
+}
+
+/* Before more is asked from the system: one of a cache's own that is much too large, cut to size. */
+static struct span *cut(struct large_bins *bins, size_t pages)
+{
+    unsigned int bin = bin_of(pages) + SEARCH_BINS, left = SEARCH_SPANS;
+    struct span *span;
+
+    for (; bin < LARGE_BINS; bin++)
+    {
+        if (!(span = bins->bin[bin])) continue;
+        do
+        {
+            if (!left--) return NULL;
+            if (!is_free(span) || span->kind != SPAN_RUN) continue;
+            unlink_large(bins, span);
+            trim_span(span, pages);
+            link_large(bins, span);
+            return span;
+        }
+        while ((span = span->next) != bins->bin[bin]);
+    }
+    return NULL;
+}
+
+/* Spans whose state has this were free at the sweep before. */
+#define STATE_LONG_FREE (STATE_FREE | 1)
+
+/* The pages of those that stay. */
+static size_t retire_bins(struct heap *heap, struct large_bins *bins, enum large_age age)
+{
+    struct span *span, *next, *last;
+    struct chunk *chunk;
+    unsigned int bin;
+    size_t kept = 0;
+    bool end;
+
+    for (bin = 0; bin < LARGE_BINS; bin++)
+    {
+        if (!(span = bins->bin[bin])) continue;
+        for (last = span->prev, end = false; !end; span = next)
+        {
+            next = span->next;
+            end = span == last;
+            if (!is_free(span)) continue;
+            if (age == LARGE_ALL || (age == LARGE_OLD && span->own_state == STATE_LONG_FREE))
+            {
+                chunk = span->chunk;
+                retire(heap, bins, span);
+                /* If it is empty now, it has been for long enough. */
+                if (age == LARGE_OLD) chunk->idle_since -= GIVE_BACK_AGE;
+            }
+            else
+            {
+                if (age == LARGE_OLD) POKE(span->own_state, STATE_LONG_FREE);
+                kept += span->page_count;
+            }
+        }
+    }
+    return kept;
+}
+
+/* All of a cache's own that are free become pages, if that may be enough. */
+static bool merge(struct heap *heap, struct large_bins *bins, size_t pages)
+{
+    size_t found = retire_bins(heap, bins, LARGE_NONE);
+
+    if (found >= pages) retire_bins(heap, bins, LARGE_ALL);
+    return found >= pages;
+}
+
+static void *take(struct heap *heap, struct cache *cache, size_t size, struct heap_need *need, bool again)
+{
+    struct large_bins *bins = &heap->large;
+    bool own = cache && size <= OWN_TOP;
+    struct span *span;
+
+    if (own && !cache->large)
+    {
+        struct large_bins *made = heap_meta_take(heap, sizeof(*made), need);
+
+        if (!made) return NULL;
+        memset(made, 0, sizeof(*made));
+        cache->large = made;
+    }
+    if (cache && cache->large && size <= OWN_TOP && (span = find(cache->large, pages_of(size))))
+        return use(span, size);
+    if ((span = find(bins, pages_of(size)))) return use(span, size);
+    if (own) bins = cache->large;
+    /* Descriptors of their own: one that was a large block's never becomes a span of small ones while Free
+     * looks. */
+    if (!heap->spare_large && heap->limbo_count >= LIMBO_MOST && heap_caches_quiet(heap, NULL))
+        heap_large_recycle(heap);
+    if ((span = heap->spare_large)) heap->spare_large = span->next;
+    else if ((span = heap_meta_take(heap, sizeof(*span), need))) memset(span, 0, sizeof(*span));
+    else return NULL;
+    if (!place(heap, span, size, need))
+    {
+        span->next = heap->spare_large;
+        heap->spare_large = span;
+        if (!own || need->own) return NULL;
+        if (!(span = cut(bins, need->pages))) return again && merge(heap, bins, need->pages)
+                ? take(heap, cache, size, need, false) : NULL;
+        need->pages = 0;
+        return use(span, size);
+    }
+    span->owner = own ? cache : NULL;
+    POKE(span->bias, own && !cache->large_shared ? (void *)cache : BIAS_SHARED);
+    POKE(span->state, &span->own_state);
+    span->block_count = 1;
+    span->window_blocks = 1;
+    POKE(span->recip, 1);
+    use(span, size);
+    __atomic_store_n(&span->bytes, 1, __ATOMIC_RELEASE);
+    link_large(bins, span);
+    /* The page of its start is all that a valid pointer can lead to. */
+    heap_map_set(heap, span->base, 1, span);
+    return span->base;
+}
+
+/* Under the lock. The cache may be NULL. */
+void *heap_large_take(struct heap *heap, struct cache *cache, size_t size, struct heap_need *need)
+{
+    return take(heap, cache, size, need, true);
+}
+
+/* Under the lock. In place, where the pages are there: true. */
+bool heap_large_resize(struct span *span, size_t size)
+{
+    size_t pages = pages_of(size);
+
+    if (size <= CLASS_TOP || pages < span->page_count / 4 * 3)
+    {
+        if (size <= CLASS_TOP || span->kind == SPAN_CHUNK) return false;
+        trim_span(span, pages);
+    }
+    else if (pages > span->page_count)
+    {
+        if (span->kind == SPAN_CHUNK || size > RUN_TOP || !heap_run_extend(span->chunk, span->page,
+                span->page_count, (unsigned int)pages - span->page_count)) return false;
+        POKE(span->page_count, (unsigned int)pages);
+    }
+    set_size(span, size);
+    return true;
+}
+
+/* Under the lock. Another thread is about to free a block that only its owner could free until now. False:
+ * the owner does not come to rest. */
+bool heap_large_share(struct heap *heap, struct span *span)
+{
+    struct cache *owner = span->owner;
+
+    __atomic_store_n(&span->bias, BIAS_CHANGING, __ATOMIC_RELEASE);
+    heap_caches_quiet(heap, owner);
+    __atomic_store_n(&span->bias, owner->quiet ? BIAS_SHARED : (void *)owner, __ATOMIC_RELEASE);
+    owner->large_shared = true;
+    return owner->quiet;
+}
+
+static size_t retire_all(struct heap *heap, enum large_age age)
+{
+    size_t kept = retire_bins(heap, &heap->large, age);
+    struct cache *cache;
+
+    for (cache = heap->caches; cache; cache = cache->next)
+    {
+        if (!cache->large || !cache->quiet) continue;
+        kept += retire_bins(heap, cache->large, age);
+    }
+    return kept;
+}
+
+/* Under the lock, with the caches stopped. Takes spans of freed blocks out of use; heap_large_recycle makes
+ * pages of them, when nobody can be looking at them any more. */
+void heap_large_retire(struct heap *heap, enum large_age age)
+{
+    if (retire_all(heap, age) > KEEP_TOP >> PAGE_SHIFT) retire_all(heap, LARGE_ALL);
+}
+
+void heap_large_recycle(struct heap *heap)
+{
+    struct span *span;
+
+    while ((span = heap->limbo_large))
+    {
+        heap->limbo_large = span->next;
+        span->next = heap->spare_large;
+        heap->spare_large = span;
+    }
+    heap->limbo_count = 0;
+}
+
+/* Under the lock, with the cache whose bins these are stopped. */
+bool heap_large_walk(const struct large_bins *bins, bool (*visit)(void *context, struct span *span),
+        void *context)
+{
+    struct span *span;
+    unsigned int bin;
+
+    for (bin = 0; bin < LARGE_BINS; bin++)
+    {
+        if (!(span = bins->bin[bin])) continue;
+        do
+        {
+            if (!visit(context, span)) return false;
+        }
+        while ((span = span->next) != bins->bin[bin]);
+    }
+    return true;
 }

@@ -36,7 +36,7 @@ static inline unsigned int count_bits(mask_t bits)
 #define CACHED_COUNT 56
 #define FIRST_COUNT 32                  /* of them a cache has from the start: to INLINE_TOP */
 #define SLACK_TOP 4096
-#define RUN_TOP ((size_t)1 << 20)       /* larger blocks have a chunk of their own */
+#define RUN_TOP ((size_t)4 << 20)       /* larger blocks have a chunk of their own */
 
 struct span_record
 {
@@ -101,6 +101,13 @@ static inline struct home *home_of(struct cache *cache, unsigned int class)
     return cache->more ? &cache->more->homes[class - FIRST_COUNT] : &heap_no_home;
 }
 
+/* Spans of large blocks by page count: rings. */
+#define LARGE_BINS 88
+struct large_bins
+{
+    struct span *bin[LARGE_BINS];
+};
+
 /* The spans that are a cache's alone. */
 struct own_spans
 {
@@ -152,10 +159,12 @@ struct heap
     struct cache *parked;
     unsigned int cache_count;
     struct span_list shared[CLASS_COUNT];
-    struct span *large;
+    struct large_bins large;            /* everybody's */
     struct span *spare_spans;
     struct span *spare_large;
     struct span *limbo;                 /* out of use, but a Free may still look at them */
+    struct span *limbo_large;           /* descriptors alone */
+    unsigned int limbo_count;
     struct chunk *chunks;
     struct meta meta;
     size_t chunk_bytes;
@@ -208,6 +217,7 @@ void heap_map_destroy(struct heap *heap);
 
 /* heap_chunk.c */
 char *heap_run_take(struct heap *heap, unsigned int pages, struct chunk **chunk, unsigned int *page);
+char *heap_run_take_tight(struct heap *heap, unsigned int pages, struct chunk **chunk, unsigned int *page);
 bool heap_run_extend(struct chunk *chunk, unsigned int page, unsigned int pages, unsigned int more);
 void heap_run_give(struct chunk *chunk, unsigned int page, unsigned int pages);
 bool heap_chunk_grow(struct heap *heap, size_t pages, bool own, unsigned int level);
@@ -242,9 +252,20 @@ void heap_count_in(struct cache *cache, size_t size);
 void heap_count_out(struct cache *cache, size_t size);
 
 /* heap_large.c */
-void *heap_large_take(struct heap *heap, size_t size, struct heap_need *need);
-void heap_large_give(struct heap *heap, struct span *span);
-bool heap_large_resize(struct heap *heap, struct span *span, size_t size);
+enum large_age
+{
+    LARGE_ALL,
+    LARGE_OLD,          /* free at the last such sweep already */
+    LARGE_NONE
+};
+void *heap_large_take(struct heap *heap, struct cache *cache, size_t size, struct heap_need *need);
+void *heap_large_again(struct cache *cache, size_t size);
+bool heap_large_resize(struct span *span, size_t size);
+bool heap_large_share(struct heap *heap, struct span *span);
+void heap_large_retire(struct heap *heap, enum large_age age);
+void heap_large_recycle(struct heap *heap);
+bool heap_large_walk(const struct large_bins *bins, bool (*visit)(void *context, struct span *span),
+        void *context);
 
 /* heap_record.c */
 void heap_record_drop(struct heap *heap, struct span *span);

@@ -185,6 +185,7 @@ void *heap_alloc_more(struct cache *cache, size_t size)
     }
     else
     {
+        if (size > CLASS_TOP) return heap_large_again(cache, size);
         if (size > SLACK_TOP || !cache->more) return NULL;
         class = heap_class_of(size);
         cursor = &cache->more->cursors[class - FIRST_COUNT];
@@ -302,6 +303,7 @@ bool heap_span_share(struct heap *heap, struct span *span)
 
     /* Or out of use: another thread was first, and the span was given up. */
     if (PEEK(span->bias) == BIAS_SHARED || !PEEK(span->bytes)) return true;
+    if (span->kind > SPAN_WIDE) return heap_large_share(heap, span);
     /* A barrier costs 5 us: not for each span of a thread whose blocks are regularly freed by others. */
     list = &owner->own->list[span->class];
     if (++list->shared < SHARE_ALL) __atomic_store_n(&span->bias, BIAS_CHANGING, __ATOMIC_RELEASE);
@@ -346,22 +348,21 @@ static void retire_list(struct heap *heap, struct span_list *list, const struct 
     if (!list->first) list->shared = 0;
 }
 
-/* Under the lock. Takes the spans without a live block out of use. A Free of a pointer that was freed
- * before may still be looking at them: heap_spans_recycle only when the caches are quiet. */
+/* Under the lock, with the caches stopped. Takes the spans without a live block out of use. A Free of a
+ * pointer that was freed before may still be looking at them: heap_spans_recycle only when the caches are
+ * quiet. */
 void heap_spans_retire(struct heap *heap)
 {
     struct cache *cache;
     unsigned int class;
 
     for (class = 0; class < CLASS_COUNT; class++) retire_list(heap, &heap->shared[class], NULL);
-    heap_caches_stop(heap, NULL);
     for (cache = heap->caches; cache; cache = cache->next)
     {
         if (!cache->own || !cache->quiet) continue;
         for (class = 0; class < CACHED_COUNT; class++)
             retire_list(heap, &cache->own->list[class], home_of(cache, class)->span);
     }
-    heap_caches_go(heap, NULL);
 }
 
 void heap_spans_recycle(struct heap *heap)
