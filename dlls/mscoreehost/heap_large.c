@@ -29,9 +29,13 @@ static unsigned int bin_of(size_t pages)
     return (octave - 3) * 8 + ((unsigned int)pages >> (octave - 3) & 7);
 }
 
-/* The bins are rings that hold live blocks too, so that Free need not touch them. The search begins with
- * the block that was taken last: freed again it is warm, and where blocks die in turn the next is next. */
-static struct span *find(struct large_bins *bins, size_t pages)
+static inline __attribute__((always_inline)) bool fits(const struct span *span, size_t pages)
+{
+    return __atomic_load_n(&span->own_state, __ATOMIC_ACQUIRE) & STATE_FREE && span->page_count >= pages
+            && span->page_count - pages <= pages / 2;
+}
+
+static struct span *__attribute__((noinline)) search(struct large_bins *bins, size_t pages)
 {
     unsigned int bin = bin_of(pages), end = bin + SEARCH_BINS, left = SEARCH_SPANS;
     struct span *span, *first;
@@ -42,21 +46,28 @@ static struct span *find(struct large_bins *bins, size_t pages)
         if (!(span = first = bins->bin[bin])) continue;
         do
         {
-            if (__atomic_load_n(&span->own_state, __ATOMIC_ACQUIRE) & STATE_FREE
-                    && span->page_count >= pages && span->page_count - pages <= pages / 2)
-            {
-                bins->bin[bin] = span;
-                return span;
-            }
-            if (!--left)
-            {
-                bins->bin[bin] = span;
-                return NULL;
-            }
+            if (fits(span, pages)) return bins->bin[bin] = span;
+            if (--left) continue;
+            bins->bin[bin] = span;
+            return NULL;
         }
         while ((span = span->next) != first);
     }
     return NULL;
+}
+
+/* The bins are rings that hold live blocks too, so that Free need not touch them. The search begins with
+ * the block that was taken last: freed again it is warm, and where blocks die in turn the next is next. */
+static inline __attribute__((always_inline)) struct span *find(struct large_bins *bins, size_t pages)
+{
+    struct span **bin = &bins->bin[bin_of(pages)], *span = *bin;
+
+    if (likely(span))
+    {
+        if (fits(span, pages)) return span;
+        if (fits(span = span->next, pages)) return *bin = span;
+    }
+    return search(bins, pages);
 }
 
 static void link_large(struct large_bins *bins, struct span *span)
@@ -65,8 +76,8 @@ static void link_large(struct large_bins *bins, struct span *span)
 
     if (*bin)
     {
-        span->next = *bin;
-        span->prev = (*bin)->prev;
+        span->prev = *bin;
+        span->next = (*bin)->next;
         span->prev->next = span->next->prev = span;
     }
     else span->next = span->prev = span;

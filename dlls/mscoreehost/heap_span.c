@@ -170,7 +170,7 @@ bool heap_span_search_own(struct cache *cache, unsigned int class)
     return search_own(cache, cursor_of(cache, class), home_of(cache, class), class);
 }
 
-void *heap_alloc_more(struct cache *cache, size_t size)
+static void *__attribute__((noinline)) small_more(struct cache *cache, size_t size)
 {
     struct cursor *cursor;
     unsigned int class;
@@ -185,7 +185,6 @@ void *heap_alloc_more(struct cache *cache, size_t size)
     }
     else
     {
-        if (size > CLASS_TOP) return heap_large_again(cache, size);
         if (size > SLACK_TOP || !cache->more) return NULL;
         class = heap_class_of(size);
         cursor = &cache->more->cursors[class - FIRST_COUNT];
@@ -211,6 +210,11 @@ void *heap_alloc_more(struct cache *cache, size_t size)
     POKE(cursor->state[i], (uint8_t)(cursor->block_size - size));
     if (!room_take(&cache->room, size)) heap_settle(cache);
     return mem;
+}
+
+void *heap_alloc_more(struct cache *cache, size_t size)
+{
+    return size > CLASS_TOP ? heap_large_again(cache, size) : small_more(cache, size);
 }
 
 /* Pages without a rest. */
