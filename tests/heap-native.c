@@ -101,12 +101,12 @@ static unsigned int next_random(unsigned int *state)
 /* As the COM methods do it. */
 static void *quick_alloc(size_t size)
 {
-    struct cache *cache;
+    struct taking taking;
     void *mem;
 
-    switch (heap_alloc_inline(&heap->front, HEAP_WAY_TEB, size, &mem, &cache))
+    switch (heap_alloc_inline(&heap->front, HEAP_WAY_TEB, size, &mem, &taking))
     {
-        case HEAP_SETTLE: heap_settle(cache); return mem;
+        case HEAP_SETTLE: heap_settle(taking.cache); return mem;
         case HEAP_DONE: return mem;
         default: return NULL;
     }

@@ -395,16 +395,17 @@ static bool walk_span(void *context, struct span *span)
     for (i = 0; i < span->block_count; i++)
     {
         struct heap_block block = {0};
+        uint32_t who;
 
         if (__atomic_load_n(&span->state[i], __ATOMIC_ACQUIRE) & STATE_FREE) continue;
         block.mem = span->base + (size_t)i * span->block_size;
         block.size = heap_block_size(span, i);
-        if (span->records && span->records[i].set)
+        if (span->records && (who = PEEK(span->records[i].who)))
         {
             block.file = span->records[i].file;
             block.line = span->records[i].line;
-            block.thread = span->records[i].thread;
-            block.level = span->records[i].level;
+            block.thread = (who - 1) & ~3u;
+            block.level = (who - 1) & 3;
         }
         if (!walk->visit(walk->context, &block)) return false;
     }

@@ -238,7 +238,6 @@ static struct cache *adopt(struct heap *heap, struct heap_need *need)
         if (heap->cache_count == 2) close_room(&heap->first->room);
     }
     cache->parked = false;
-    cache->thread = GetCurrentThreadId();
     return cache;
 }
 
@@ -301,6 +300,7 @@ static void drop_window(struct cache *cache, unsigned int class)
     cursor_of(cache, class)->blocks = 0;
     if (!home->span->owner) home->span->claimed &= ~((uint64_t)1 << home->window);
     home->span = NULL;
+    home->records = NULL;
 }
 
 /* The cursor of the class has run out: more blocks for it. Without the lock, but for the common cache. */

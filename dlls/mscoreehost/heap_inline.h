@@ -48,6 +48,15 @@ enum span_kind
     SPAN_CHUNK      /* one large block, a chunk of its own */
 };
 
+/* Where a block came from. Thread numbers are multiples of 4, here and in every Windows: the level goes into
+ * their low bits, one higher, so that 0 is a block without a record. */
+struct span_record
+{
+    const char *file;
+    int line;
+    uint32_t who;
+};
+
 /* A run of pages cut into blocks of one class, or that is one block. Descriptors are never given back
  * before the heap dies: Free of a wild pointer may look at one while it changes hands, and must find a
  * descriptor. */
@@ -87,6 +96,16 @@ struct cursor
     uint32_t blocks;            /* of the window, or 0: whoever refills it has to see to records */
 };
 
+/* The window a cursor works on. It changes under the heap's lock; or, from one span of the cache's own to
+ * another, without, while the cache is busy and not stopped. */
+struct home
+{
+    struct span *span;
+    uint16_t window;
+    uint16_t turns;             /* windows used up so far, more or less */
+    struct span_record *records;        /* of the window's blocks, or NULL: ask heap_note */
+};
+
 /* How far live bytes and blocks may rise before the peak does, in one number on 64-bit: bytes in the low
  * 30 bits, blocks above. The guard has the bits that are set once either falls below 0 or rises past its
  * share. */
@@ -110,7 +129,6 @@ struct cache
 {
     struct room room;
     uint32_t busy;              /* inside Free with a span at hand, or searching the spans of its own */
-    uint32_t thread;
     uint16_t wide_turns;        /* requests for larger classes */
     uint8_t refills;            /* modulo 256 */
     bool parked;
@@ -203,6 +221,19 @@ static inline __attribute__((always_inline)) void *tls_read(size_t offset, bool 
 #endif
     return more && slot ? *(void **)(slot + offset) : slot;
 }
+
+/* GetCurrentThreadId without the call. */
+static inline __attribute__((always_inline)) uint32_t current_thread(void)
+{
+    uint32_t id;
+
+#ifdef _WIN64
+    __asm__ volatile("movl %%gs:0x48, %0" : "=r"(id));
+#else
+    __asm__ volatile("movl %%fs:0x24, %0" : "=r"(id));
+#endif
+    return id;
+}
 #endif
 
 static inline __attribute__((always_inline)) struct cache *heap_cache_of(const struct heap_front *front,
@@ -265,20 +296,27 @@ static inline __attribute__((always_inline)) void prefetch_for_write(const char 
 #endif
 }
 
-static inline __attribute__((always_inline)) enum heap_answer heap_alloc_inline(const struct heap_front *front
-        ,
-        enum heap_way way, size_t size, void **mem, struct cache **which)
+/* What an Alloc has found. */
+struct taking
 {
-    struct cache *cache = *which = heap_cache_of(front, way);
+    struct cache *cache;
+    struct cursor *cursor;
+    size_t index;               /* in the cursor's window */
+};
+
+static inline __attribute__((always_inline)) enum heap_answer heap_alloc_inline(
+        const struct heap_front *front, enum heap_way way, size_t size, void **mem, struct taking *taking)
+{
+    struct cache *cache = taking->cache = heap_cache_of(front, way);
     size_t block_size, i;
     struct cursor *cursor;
     mask_t bits;
     char *block;
 
     if (unlikely(!cache) || unlikely(size > INLINE_TOP)) return HEAP_SLOW;
-    cursor = (struct cursor *)((char *)cache + heap_cursor_offsets[(size + 15) / 16]);
+    cursor = taking->cursor = (struct cursor *)((char *)cache + heap_cursor_offsets[(size + 15) / 16]);
     if (unlikely(!(bits = cursor->bits))) return HEAP_SLOW;
-    i = lowest_bit(bits);
+    i = taking->index = lowest_bit(bits);
     cursor->bits = bits & (bits - 1);
     block_size = cursor->block_size;
     block = cursor->base + i * block_size;
@@ -286,6 +324,19 @@ static inline __attribute__((always_inline)) enum heap_answer heap_alloc_inline(
     prefetch_for_write(block + block_size);
     POKE(cursor->state[i], (uint8_t)(block_size - size));
     return room_take(&cache->room, size) ? HEAP_DONE : HEAP_SETTLE;
+}
+
+/* Of the block just taken. False: nothing done, ask heap_note. */
+static inline __attribute__((always_inline)) bool heap_note_inline(const struct taking *taking,
+        unsigned int level, const char *file, int line)
+{
+    struct span_record *records = taking->cache->homes[taking->cursor - taking->cache->cursors].records;
+
+    if (unlikely(!records)) return false;
+    records[taking->index].file = file;
+    records[taking->index].line = line;
+    POKE(records[taking->index].who, current_thread() + level + 1);
+    return true;
 }
 
 /* Values of span->bias that are no cache. */

@@ -101,7 +101,7 @@ static void set_size(struct span *span, size_t size)
 
 static void *use(struct span *span, size_t size)
 {
-    if (span->records) span->records->set = false;
+    if (span->records) POKE(span->records->who, 0);
     set_size(span, size);
     __atomic_store_n(&span->own_state, 0, __ATOMIC_RELEASE);
     return span->base;

@@ -38,15 +38,6 @@ static inline unsigned int count_bits(mask_t bits)
 #define SLACK_TOP 4096
 #define RUN_TOP ((size_t)4 << 20)       /* larger blocks have a chunk of their own */
 
-struct span_record
-{
-    const char *file;
-    int line;
-    unsigned int thread;
-    unsigned int level;
-    bool set;
-};
-
 struct span_list
 {
     struct span *first;
@@ -68,15 +59,6 @@ struct chunk
     unsigned int idle_since;    /* tick at which the last page became free */
     bool own;                   /* holds one block above RUN_TOP, is never cut up; no bits */
     mask_t free_pages[];
-};
-
-/* The window a cursor works on. It changes under the heap's lock; or, from one span of the cache's own to
- * another, without, while the cache is busy and not stopped. */
-struct home
-{
-    struct span *span;
-    uint16_t window;
-    uint16_t turns;             /* windows used up so far, more or less */
 };
 
 /* Cursors of the classes from FIRST_COUNT on: to CACHED_COUNT for threads, to CLASS_COUNT for the common

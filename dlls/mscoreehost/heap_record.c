@@ -42,6 +42,7 @@ void heap_note(struct heap *heap, void *mem, unsigned int level, const char *fil
 {
     struct cache *cache = heap_cache_of(&heap->front, heap->way);
     struct span_record *records;
+    struct home *home;
     struct span *span;
     uint32_t index, bytes;
     uintptr_t mask;
@@ -57,13 +58,14 @@ void heap_note(struct heap *heap, void *mem, unsigned int level, const char *fil
             && !(records = make_table(heap, span, level))) return;
     records[index].file = file;
     records[index].line = line;
-    records[index].level = level;
-    records[index].thread = cache ? cache->thread : GetCurrentThreadId();
-    records[index].set = true;
+    POKE(records[index].who, GetCurrentThreadId() + level + 1);
     /* The window must not be used again without a look at its records. */
     if (cache && span->kind == SPAN_SMALL && (span->class < FIRST_COUNT || cache->more)
-            && home_of(cache, span->class)->span == span)
+            && (home = home_of(cache, span->class))->span == span)
+    {
+        home->records = records + (size_t)home->window * span->window_blocks;
         cursor_of(cache, span->class)->blocks = 0;
+    }
 }
 
 void heap_record_drop(struct heap *heap, struct span *span)

@@ -76,7 +76,7 @@ static inline __attribute__((always_inline)) mask_t enough_free(const struct spa
     if (count > span->window_blocks) count = span->window_blocks;
     if (count_bits(bits) * one_in < count) return 0;
     for (left = records ? bits : 0; left; left &= left - 1)
-        records[first + (unsigned int)__builtin_ctzll(left)].set = false;
+        POKE(records[first + (unsigned int)__builtin_ctzll(left)].who, 0);
     return bits;
 }
 
@@ -98,6 +98,7 @@ static inline __attribute__((always_inline)) bool look(struct cursor *cursor, st
     cursor->base = span->base + (size_t)first * span->block_size;
     cursor->state = span->state + first;
     cursor->block_size = span->block_size;
+    home->records = span->records ? span->records + first : NULL;
     cursor->blocks = span->records ? 0 : span->window_blocks;
     return true;
 }
@@ -398,7 +399,7 @@ static void *take_first(struct span_list *list, const struct home *held, size_t 
             window = i / span->window_blocks;
             if (held && held->span == span && held->window == window) continue;
             if (!span->owner && span->claimed >> window & 1) continue;
-            if (span->records) span->records[i].set = false;
+            if (span->records) POKE(span->records[i].who, 0);
             if (span->kind == SPAN_WIDE) span->sizes[i] = (uint32_t)size;
             __atomic_store_n(&span->state[i], span->kind == SPAN_WIDE ? 0
                     : (uint8_t)(span->block_size - size),

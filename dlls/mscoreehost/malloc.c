@@ -76,15 +76,6 @@ static ULONG STDMETHODCALLTYPE host_malloc_Release(IHostMalloc *iface)
     return refcount;
 }
 
-static HRESULT STDMETHODCALLTYPE host_malloc_DebugAlloc(IHostMalloc *iface, SIZE_T size,
-        EMemoryCriticalLevel level, char *file, int line, void **mem)
-{
-    HRESULT hr = IHostMalloc_Alloc(iface, size, level, mem);
-
-    if (hr == S_OK) heap_note(impl_from_IHostMalloc(iface)->heap, *mem, level_index(level), file, line);
-    return hr;
-}
-
 static HRESULT __attribute__((noinline)) slow_free(struct host_malloc *malloc, void *mem)
 {
     if (heap_free(malloc->heap, mem)) return S_OK;
@@ -123,14 +114,28 @@ static HRESULT STDMETHODCALLTYPE name##_Alloc(IHostMalloc *iface, SIZE_T size, E
         void **mem) \
 { \
     struct host_malloc *malloc = impl_from_IHostMalloc(iface); \
-    struct cache *cache; \
+    struct taking taking; \
     if (!mem) return name##_slow_alloc(malloc, size, level, mem); \
-    switch (heap_alloc_inline(&malloc->front, way, size, mem, &cache)) \
+    switch (heap_alloc_inline(&malloc->front, way, size, mem, &taking)) \
     { \
         case HEAP_DONE: return S_OK; \
-        case HEAP_SETTLE: return heap_settle(cache); \
+        case HEAP_SETTLE: return heap_settle(taking.cache); \
         default: return name##_slow_alloc(malloc, size, level, mem); \
     } \
+} \
+static HRESULT STDMETHODCALLTYPE name##_DebugAlloc(IHostMalloc *iface, SIZE_T size, \
+        EMemoryCriticalLevel level, char *file, int line, void **mem) \
+{ \
+    struct host_malloc *malloc = impl_from_IHostMalloc(iface); \
+    enum heap_answer answer = HEAP_SLOW; \
+    struct taking taking; \
+    HRESULT hr = S_OK; \
+    if (mem) answer = heap_alloc_inline(&malloc->front, way, size, mem, &taking); \
+    if (answer == HEAP_SLOW) hr = name##_slow_alloc(malloc, size, level, mem); \
+    else if (heap_note_inline(&taking, level_index(level), file, line)) \
+        return answer == HEAP_DONE ? S_OK : heap_settle(taking.cache); \
+    if (hr == S_OK) heap_note(malloc->heap, *mem, level_index(level), file, line); \
+    return answer == HEAP_SETTLE ? heap_settle(taking.cache) : hr; \
 } \
 static HRESULT STDMETHODCALLTYPE name##_Free(IHostMalloc *iface, void *mem) \
 { \
@@ -150,7 +155,7 @@ static const struct IHostMallocVtbl name##_vtbl = \
     host_malloc_AddRef, \
     host_malloc_Release, \
     name##_Alloc, \
-    host_malloc_DebugAlloc, \
+    name##_DebugAlloc, \
     name##_Free, \
 };
 
@@ -170,6 +175,15 @@ static HRESULT STDMETHODCALLTYPE starting_Alloc(IHostMalloc *iface, SIZE_T size,
     return malloc->started_vtbl->Alloc(iface, size, level, mem);
 }
 
+static HRESULT STDMETHODCALLTYPE starting_DebugAlloc(IHostMalloc *iface, SIZE_T size,
+        EMemoryCriticalLevel level, char *file, int line, void **mem)
+{
+    HRESULT hr = starting_Alloc(iface, size, level, mem);
+
+    if (hr == S_OK) heap_note(impl_from_IHostMalloc(iface)->heap, *mem, level_index(level), file, line);
+    return hr;
+}
+
 static HRESULT STDMETHODCALLTYPE starting_Free(IHostMalloc *iface, void *mem)
 {
     return impl_from_IHostMalloc(iface)->started_vtbl->Free(iface, mem);
@@ -181,7 +195,7 @@ static const struct IHostMallocVtbl starting_vtbl =
     host_malloc_AddRef,
     host_malloc_Release,
     starting_Alloc,
-    host_malloc_DebugAlloc,
+    starting_DebugAlloc,
     starting_Free,
 };
 

@@ -192,6 +192,8 @@ static inline DWORD GetCurrentThreadId(void)
     return native_thread.id;
 }
 
+#define current_thread GetCurrentThreadId
+
 static inline DWORD GetLastError(void)
 {
     return native_thread.error;
