@@ -1,7 +1,11 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later * Copyright (C) 2026 the mscoreehost authors * The end of a
- * process whose threads are in the midst of calls: ExitProcess kills them wherever they are, with whatever
- * lock they hold, and then another DLL (detach.dll, loaded first and so told last) goes on using the host.
- * Each test starts processes of this same program, which do one kind of work. */
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Copyright (C) 2026 the mscoreehost authors
+ *
+ * The end of a process whose threads are in the midst of calls: ExitProcess kills them wherever they are,
+ * with whatever lock they hold, and then another DLL (detach.dll, loaded first and so told last) goes on
+ * using the host. Each test starts processes of this same program, which do one kind of work.
+ */
 
 #include "fakeclr.h"
 

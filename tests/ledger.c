@@ -1,6 +1,10 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later * Copyright (C) 2026 the mscoreehost authors * The limit: where
- * exactly it lies for each critical level, what is charged and credited, and that no number of threads gets
- * past it. */
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Copyright (C) 2026 the mscoreehost authors
+ *
+ * The limit: where exactly it lies for each critical level, what is charged and credited, and that no
+ * number of threads gets past it.
+ */
 
 #include "test.h"
 

@@ -1,6 +1,10 @@
-/* SPDX-License-Identifier: LGPL-2.1-or-later * Copyright (C) 2026 the mscoreehost authors * Low, Neutral and
- * High: when, how often, on which thread, and when no more. The machine's load is simulated through
- * IMscoreeHostMemory, so nothing here depends on how full the machine is. */
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Copyright (C) 2026 the mscoreehost authors
+ *
+ * Low, Neutral and High: when, how often, on which thread, and when no more. The machine's load is
+ * simulated through IMscoreeHostMemory, so nothing here depends on how full the machine is.
+ */
 
 #include "fakeclr.h"
 
