@@ -98,7 +98,6 @@ static void test_step_01_memory_manager(void **state)
 
     (void)state;
     test_begin();
-    SetEnvironmentVariableW(L"MSCOREEHOST", NULL);
     assert_hr(create_host_control(&options, &IID_IHostControl, (void **)&host.control), S_OK);
     host.memory = POISON;
     assert_hr(IHostControl_GetHostManager(host.control, &IID_IHostMemoryManager, (void **)&host.memory),

@@ -112,7 +112,7 @@ static void test_struct_out_of_range(void **state)
         {.cbSize = 0},
         {.cbSize = 4},
         {.cbSize = 7},
-        {.cbSize = sizeof(HOST_CONTROL_OPTIONS), .dwFlags = 2},
+        {.cbSize = sizeof(HOST_CONTROL_OPTIONS), .dwFlags = 4},
         {.cbSize = sizeof(HOST_CONTROL_OPTIONS), .dwFlags = 0x80000001},
         {.cbSize = sizeof(HOST_CONTROL_OPTIONS), .limit = MIB, .reserveAppDomain = MIB + 1},
         {.cbSize = sizeof(HOST_CONTROL_OPTIONS), .limit = MIB, .reserveProcess = MIB + 1},
@@ -235,7 +235,7 @@ static void test_variable_out_of_range(void **state)
         L"high=101", L"high=86", L"low=50,neutral=60", L"neutral=80,high=81",
         L"poll=0", L"poll=", L"poll=fast", L"poll=1s",
         L"notify=", L"notify=yes", L"notify=1", L"notify=ON", L"notify=onn", L"notify=o",
-        L"heap=own", L"heap",
+        L"heap=own", L"heap", L"heap=", L"heap=System", L"heap=systems", L"heap=on", L"heap=host,heap=2",
 #ifndef _WIN64
         L"limit=4G", L"limit=16G",
 #endif
@@ -324,6 +324,86 @@ static void test_limit_of_the_variable_holds(void **state)
     }
 }
 
+/* How many of the process' heaps have a block in use that is mem, of size bytes. In a 32-bit program, whose
+ * heaps align to 8 bytes, it may begin 8 bytes before. */
+static unsigned int count_system_blocks(const void *mem, SIZE_T size)
+{
+    DWORD count, heaps, i;
+    HANDLE heap[64];
+    unsigned int found = 0;
+
+    heaps = GetProcessHeaps(ARRAY_SIZE(heap), heap);
+    assert_in_range(heaps, 2, ARRAY_SIZE(heap));
+    for (i = 0; i < heaps; i++)
+    {
+        PROCESS_HEAP_ENTRY entry = {.lpData = NULL};
+
+        assert_true(HeapLock(heap[i]));
+        for (count = 0; HeapWalk(heap[i], &entry); count++)
+        {
+            SIZE_T before = (char *)mem - (char *)entry.lpData;
+
+            if (!(entry.wFlags & PROCESS_HEAP_ENTRY_BUSY)) continue;
+            if (before != 0 && (sizeof(void *) == 8 || before != 8)) continue;
+            if (HeapSize(heap[i], 0, entry.lpData) != size + before) continue;
+            found += HeapValidate(heap[i], 0, entry.lpData);
+        }
+        assert_true(HeapUnlock(heap[i]));
+    }
+    return found;
+}
+
+static void test_whose_blocks(void **state)
+{
+    static const struct
+    {
+        DWORD flags;
+        const WCHAR *text;
+        unsigned int expected;
+    }
+    rows[] =
+    {
+        {0, L"", 0},
+        {0, L"heap=host", 0},
+        {0, L"heap=system", 1},
+        {0, L"limit=64M,heap=system,poll=100", 1},
+        {0, L"heap=system,heap=host", 0},
+        {HOST_CONTROL_SYSTEM_HEAP, L"", 1},
+        {HOST_CONTROL_SYSTEM_HEAP | HOST_CONTROL_NO_NOTIFICATIONS, L"limit=64M", 1},
+        {HOST_CONTROL_SYSTEM_HEAP, L"heap=host", 0},
+    };
+    static const SIZE_T sizes[] = {0, 1, 8, 9, 16, 24, 100, 1000, 5000, 70000, 3000000};
+    HOST_CONTROL_OPTIONS options = {.cbSize = sizeof(options)};
+    void *mem[ARRAY_SIZE(sizes)];
+    struct host host;
+    unsigned int i, j, type;
+
+    (void)state;
+    test_begin();
+    for (i = 0; i < ARRAY_SIZE(rows); i++)
+    {
+        options.dwFlags = rows[i].flags;
+        SetEnvironmentVariableW(L"MSCOREEHOST", rows[i].text);
+        for (type = 0; type <= (MALLOC_THREADSAFE | MALLOC_EXECUTABLE); type++)
+        {
+            open_host(&host, &options);
+            host_open_malloc(&host, type);
+            for (j = 0; j < ARRAY_SIZE(sizes); j++) mem[j] = alloc(&host, sizes[j]);
+            for (j = 0; j < ARRAY_SIZE(sizes); j++)
+            {
+                if (count_system_blocks(mem[j], sizes[j]) == rows[i].expected) continue;
+                fail_msg("row %u, type %u, size %u", i, type, (unsigned int)sizes[j]);
+            }
+            for (j = 0; j < ARRAY_SIZE(sizes); j++)
+            {
+                assert_hr(IHostMalloc_Free(host.malloc, mem[j]), S_OK);
+                assert_int_equal(count_system_blocks(mem[j], sizes[j]), 0);
+            }
+            host_close(&host);
+        }
+    }
+}
+
 static void test_notifications_of_the_variable(void **state)
 {
     static const struct
@@ -382,6 +462,7 @@ int main(void)
         options_test(test_variable_over_struct),
         options_test(test_long_variable),
         options_test(test_limit_of_the_variable_holds),
+        options_test(test_whose_blocks),
         options_test(test_notifications_of_the_variable),
     };
 

@@ -278,7 +278,6 @@ struct host
 static inline void host_open(struct host *host, const HOST_CONTROL_OPTIONS *options)
 {
     memset(host, 0, sizeof(*host));
-    SetEnvironmentVariableW(L"MSCOREEHOST", NULL);
     assert_hr(create_host_control(options, &IID_IHostControl, (void **)&host->control), S_OK);
     assert_hr(IHostControl_GetHostManager(host->control, &IID_IHostMemoryManager, (void **)&host->memory),
             S_OK);

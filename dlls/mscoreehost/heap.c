@@ -11,7 +11,8 @@
 
 struct heap *heap_create(unsigned int flags, struct heap_owner *owner)
 {
-    size_t bytes = ROUND_UP(sizeof(struct heap) + META_GRAIN, PAGE_BYTES) + PAGE_BYTES;
+    size_t bytes = ROUND_UP(sizeof(struct heap) + META_GRAIN, PAGE_BYTES)
+            + (flags & HEAP_SYSTEM ? 2 : 1) * PAGE_BYTES;
     DWORD error = GetLastError();
     struct heap_need need = {0};
     struct heap *heap = NULL;
@@ -21,13 +22,19 @@ struct heap *heap_create(unsigned int flags, struct heap_owner *owner)
     if (!owner->charge(owner, bytes, 2)) return NULL;
     if (!(system = HeapCreate(flags & HEAP_EXECUTABLE ? HEAP_CREATE_ENABLE_EXECUTE : 0, 0, 0)))
         goto no_system;
-    if (!(heap = system_alloc(system, HEAP_ZERO_MEMORY, sizeof(*heap))) || !heap_map_create(heap))
-        goto no_heap;
+    if (!(heap = system_alloc(system, HEAP_ZERO_MEMORY, sizeof(*heap)))) goto no_heap;
     heap->system = system;
     heap->owner = owner;
     heap->flags = flags;
     heap->committed = bytes;
     heap->last_sweep = GetTickCount();
+    if (flags & HEAP_SYSTEM)
+    {
+        if (!heap_system_create(heap)) goto no_heap;
+        SetLastError(error);
+        return heap;
+    }
+    if (!heap_map_create(heap)) goto no_heap;
     while (!(heap->common || (heap->common = heap_cache_create(heap, &need)))
             || !heap_cache_widen(heap->common, &need))
     {
@@ -52,8 +59,12 @@ void heap_destroy(struct heap *heap)
     size_t committed = heap->committed + heap->uncredited;
     DWORD error = GetLastError();
 
-    heap_cache_unregister(heap);
-    heap_map_destroy(heap);
+    if (heap->flags & HEAP_SYSTEM) heap_system_destroy(heap);
+    else
+    {
+        heap_cache_unregister(heap);
+        heap_map_destroy(heap);
+    }
     if (!process_is_ending()) HeapDestroy(heap->system);
     owner->credit(owner, committed);
     SetLastError(error);
@@ -103,6 +114,7 @@ static size_t trim(struct heap *heap, struct cache *cache)
 
 size_t heap_trim(struct heap *heap)
 {
+    if (heap->flags & HEAP_SYSTEM) return heap_system_trim(heap);
     /* In a heap whose caller serialises, the one cache may be another thread's at this moment. */
     return trim(heap, heap->way == HEAP_WAY_SOLO ? NULL : heap_cache_of(&heap->front, heap->way));
 }
@@ -225,6 +237,11 @@ void *heap_alloc(struct heap *heap, size_t size, unsigned int level)
     void *mem;
 
     if (size > (SIZE_MAX >> 1) - (1 << 20)) return NULL;
+    if (heap->flags & HEAP_SYSTEM)
+    {
+        mem = heap_system_alloc(heap, size, level);
+        return mem || !process_is_ending() ? mem : end_of_process(heap, size);
+    }
     cache = heap_cache_get(heap, level, true);
     for (;;)
     {
@@ -309,12 +326,14 @@ done:
 
 bool heap_free(struct heap *heap, void *mem)
 {
-    struct cache *cache = heap_cache_get(heap, 0, false);
     bool locked = false, anyway = false;
     enum answer answer;
+    struct cache *cache;
     struct span *span;
     size_t size;
 
+    if (heap->flags & HEAP_SYSTEM) return heap_system_free(heap, mem);
+    cache = heap_cache_get(heap, 0, false);
     if (!cache && !(locked = lock_acquire(&heap->lock))) return true;
     while ((answer = try_free(heap, cache ? cache : heap->common, mem, anyway, &span, &size))
             == NOT_SHARED)
@@ -336,7 +355,8 @@ bool heap_size(struct heap *heap, void *mem, size_t *size)
     bool found;
 
     if (!lock_acquire(&heap->lock)) return false;
-    if ((found = heap_find_block(heap, mem, &span, &index))) *size = heap_block_size(span, index);
+    if (heap->flags & HEAP_SYSTEM) found = heap_system_size(heap, mem, size);
+    else if ((found = heap_find_block(heap, mem, &span, &index))) *size = heap_block_size(span, index);
     lock_release(&heap->lock);
     return found;
 }
@@ -363,7 +383,9 @@ void *heap_realloc(struct heap *heap, void *mem, size_t size, unsigned int level
     if (size > (SIZE_MAX >> 1) - (1 << 20)) return NULL;
     cache = heap_cache_get(heap, level, true);
     if (!lock_acquire(&heap->lock)) return NULL;
-    if (heap_find_block(heap, mem, &span, &index))
+    /* There it always moves, so that who kept the old address is found out. */
+    if (heap->flags & HEAP_SYSTEM) heap_system_size(heap, mem, &old);
+    else if (heap_find_block(heap, mem, &span, &index))
     {
         old = heap_block_size(span, index);
         if ((done = resize_in_place(span, index, size)))
@@ -429,6 +451,12 @@ void heap_walk(struct heap *heap, bool (*visit)(void *context, const struct heap
     bool more;
 
     if (!lock_acquire(&heap->lock)) return;
+    if (heap->flags & HEAP_SYSTEM)
+    {
+        heap_system_walk(heap, visit, context);
+        lock_release(&heap->lock);
+        return;
+    }
     more = heap_large_walk(&heap->large, walk_span, &walk);
     for (class = 0; class < CLASS_COUNT && more; class++)
         more = walk_list(heap->shared[class].first, &walk);

@@ -26,6 +26,7 @@ struct heap_owner
 
 #define HEAP_THREADSAFE 0x1     /* the values of MALLOC_TYPE */
 #define HEAP_EXECUTABLE 0x2
+#define HEAP_SYSTEM 0x4         /* each block is one of the HeapCreate heap: for tools that check that */
 
 /* A live block, as heap_walk shows it. file is NULL and line, thread and level are 0 unless it was made by
  * heap_alloc_debug. */

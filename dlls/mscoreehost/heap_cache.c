@@ -169,12 +169,20 @@ void heap_count_out(struct cache *cache, size_t size)
 
 void heap_get_usage(struct heap *heap, struct heap_usage *usage)
 {
-    bool locked = lock_acquire(&heap->lock), room_locked = lock_acquire(&heap->room_lock);
-    uint64_t peak_bytes = 0, peak_blocks = 0, room_bytes = heap->spare_bytes,
-            room_blocks = heap->spare_blocks;
+    uint64_t peak_bytes = 0, peak_blocks = 0, room_bytes, room_blocks;
+    bool locked, room_locked;
     struct cache *cache;
     intptr_t bytes, blocks;
 
+    if (heap->flags & HEAP_SYSTEM)
+    {
+        heap_system_get_usage(heap, usage);
+        return;
+    }
+    locked = lock_acquire(&heap->lock);
+    room_locked = lock_acquire(&heap->room_lock);
+    room_bytes = heap->spare_bytes;
+    room_blocks = heap->spare_blocks;
     for (cache = heap->caches; cache; cache = cache->next)
     {
         get_room(&cache->room, &bytes, &blocks);

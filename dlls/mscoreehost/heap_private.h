@@ -157,6 +157,9 @@ struct heap
     unsigned int skip_sweeps;           /* at growth, since the last ones found nothing */
     unsigned int skipped_sweeps;
 
+    struct system_blocks *blocks;       /* of a heap with HEAP_SYSTEM, which uses nothing else from regions on
+                                         * but committed */
+
     struct lock room_lock;
     size_t spare_bytes;                 /* below the peaks, and in no thread's room */
     size_t spare_blocks;
@@ -247,6 +250,18 @@ bool heap_large_share(struct heap *heap, struct span *span);
 void heap_large_retire(struct heap *heap, enum large_age age);
 void heap_large_recycle(struct heap *heap);
 bool heap_large_walk(const struct large_bins *bins, bool (*visit)(void *context, struct span *span),
+        void *context);
+
+/* heap_system.c: the calls of heap.h for a heap with HEAP_SYSTEM */
+bool heap_system_create(struct heap *heap);
+void heap_system_destroy(struct heap *heap);
+void *heap_system_alloc(struct heap *heap, size_t size, unsigned int level);
+bool heap_system_free(struct heap *heap, void *mem);
+bool heap_system_size(struct heap *heap, void *mem, size_t *size);
+void heap_system_note(struct heap *heap, void *mem, unsigned int level, const char *file, int line);
+size_t heap_system_trim(struct heap *heap);
+void heap_system_get_usage(struct heap *heap, struct heap_usage *usage);
+void heap_system_walk(struct heap *heap, bool (*visit)(void *context, const struct heap_block *block),
         void *context);
 
 /* heap_record.c */

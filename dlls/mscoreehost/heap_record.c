@@ -48,6 +48,11 @@ void heap_note(struct heap *heap, void *mem, unsigned int level, const char *fil
     uintptr_t mask;
     size_t offset;
 
+    if (heap->flags & HEAP_SYSTEM)
+    {
+        heap_system_note(heap, mem, level, file, line);
+        return;
+    }
     mask = __atomic_load_n(&heap->front.map_mask, __ATOMIC_ACQUIRE);
     span = PEEK(heap->front.map[(uintptr_t)mem >> PAGE_SHIFT & mask]);
     bytes = __atomic_load_n(&span->bytes, __ATOMIC_ACQUIRE);

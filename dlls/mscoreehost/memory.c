@@ -12,6 +12,7 @@ struct host_memory
     IHostMemoryManager IHostMemoryManager_iface;
     IMscoreeHostMemory IMscoreeHostMemory_iface;
     LONG refcount;
+    bool system_heap;
     struct ledger *ledger;          /* one reference */
     struct pages *pages;
     struct views *views;
@@ -83,7 +84,7 @@ static HRESULT STDMETHODCALLTYPE host_memory_CreateMalloc(IHostMemoryManager *if
         *out = NULL;
         return E_INVALIDARG;
     }
-    return host_malloc_create(memory->ledger, flags, out);
+    return host_malloc_create(memory->ledger, flags | (memory->system_heap ? HEAP_SYSTEM : 0), out);
 }
 
 static HRESULT STDMETHODCALLTYPE host_memory_VirtualAlloc(IHostMemoryManager *iface, void *address,
@@ -335,6 +336,7 @@ HRESULT host_memory_create(const struct host_options *options, IHostMemoryManage
     memory->IHostMemoryManager_iface.lpVtbl = &host_memory_vtbl;
     memory->IMscoreeHostMemory_iface.lpVtbl = &mscoree_host_memory_vtbl;
     memory->refcount = 1;
+    memory->system_heap = options->system_heap;
     if (FAILED(hr = ledger_create(&options->limit, &memory->ledger))
             || FAILED(hr = pages_create(memory->ledger, &memory->pages))
             || FAILED(hr = views_create(memory->ledger, &memory->views))

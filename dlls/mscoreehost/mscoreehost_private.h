@@ -42,6 +42,7 @@ struct host_options
     unsigned int high;
     unsigned int poll;              /* milliseconds */
     bool notify;
+    bool system_heap;               /* blocks are the system's, for heap checkers */
 };
 
 HRESULT options_read(const HOST_CONTROL_OPTIONS *from, struct host_options *options);

@@ -20,6 +20,7 @@ struct choice
     ULONGLONG high;
     ULONGLONG poll;
     ULONGLONG notify;
+    ULONGLONG system_heap;
 };
 
 static bool equals(const WCHAR *text, size_t length, const char *word)
@@ -83,6 +84,12 @@ static bool parse_switch(const WCHAR *text, size_t length, ULONGLONG *value)
     return *value || equals(text, length, "off");
 }
 
+static bool parse_heap(const WCHAR *text, size_t length, ULONGLONG *value)
+{
+    *value = equals(text, length, "system");
+    return *value || equals(text, length, "host");
+}
+
 static const struct
 {
     const char *name;
@@ -99,6 +106,7 @@ keys[] =
     { "high", parse_percent, offsetof(struct choice, high) },
     { "poll", parse_milliseconds, offsetof(struct choice, poll) },
     { "notify", parse_switch, offsetof(struct choice, notify) },
+    { "heap", parse_heap, offsetof(struct choice, system_heap) },
 };
 
 static HRESULT parse_pair(const WCHAR *text, size_t length, struct choice *choice)
@@ -163,7 +171,7 @@ static HRESULT read_struct(const HOST_CONTROL_OPTIONS *from, struct choice *choi
             return E_INVALIDARG;
         }
     memcpy(&options, from, min(from->cbSize, sizeof(options)));
-    if (options.dwFlags & ~HOST_CONTROL_NO_NOTIFICATIONS)
+    if (options.dwFlags & ~(HOST_CONTROL_NO_NOTIFICATIONS | HOST_CONTROL_SYSTEM_HEAP))
     {
         WARN("HOST_CONTROL_OPTIONS: unknown flags %#lx.\n", options.dwFlags);
         return E_INVALIDARG;
@@ -176,6 +184,7 @@ static HRESULT read_struct(const HOST_CONTROL_OPTIONS *from, struct choice *choi
     choice->high = options.dwHighLoad;
     choice->poll = options.dwPollInterval;
     choice->notify = !(options.dwFlags & HOST_CONTROL_NO_NOTIFICATIONS);
+    choice->system_heap = options.dwFlags & HOST_CONTROL_SYSTEM_HEAP;
     return S_OK;
 }
 
@@ -240,5 +249,6 @@ HRESULT options_read(const HOST_CONTROL_OPTIONS *from, struct host_options *opti
     }
     options->poll = choice.poll ? min(choice.poll, MAXLONG) : DEFAULT_POLL_INTERVAL;
     options->notify = choice.notify;
+    options->system_heap = choice.system_heap;
     return S_OK;
 }
