@@ -18,7 +18,8 @@ shift
 if [ "$(id -u)" != 0 ]; then
     exec sudo -n env RUN_CHROOT_USER="$(id -u):$(id -g)" srcdir="$srcdir" builddir="$builddir" \
             WINEPREFIX="$WINEPREFIX" WINEDEBUG="$WINEDEBUG" WINEDLLOVERRIDES="$WINEDLLOVERRIDES" \
-            WINEPATH="$WINEPATH" CMOCKA_MESSAGE_OUTPUT="$CMOCKA_MESSAGE_OUTPUT" "$0" "$tree" "$@"
+            WINEPATH="$WINEPATH" CMOCKA_MESSAGE_OUTPUT="$CMOCKA_MESSAGE_OUTPUT" \
+            ${MSCOREEHOST+MSCOREEHOST="$MSCOREEHOST"} "$0" "$tree" "$@"
 fi
 
 if [ -z "$RUN_CHROOT_OUTSIDE" ]; then
