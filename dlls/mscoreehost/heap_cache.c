@@ -9,6 +9,7 @@
 
 #define TLS_DIRECT 64           /* slots in the thread's environment block itself */
 #define OWN_AFTER 4             /* windows of a class, after which a thread has spans of its own for it */
+#define BUSY_AFTER 16           /* windows of all classes, after which it has for any class */
 #define HOT_BLOCKS 16           /* least of a class that is much used */
 #define QUIET_TURNS 2000
 
@@ -332,10 +333,11 @@ bool heap_cache_refill(struct heap *heap, struct cache *cache, unsigned int clas
     if (home->span && !home->span->owner)
     {
         if (home->turns < OWN_AFTER) home->turns++;
+        if (cache->windows < BUSY_AFTER) cache->windows++;
         drop_window(cache, class);
         found = heap_span_search_own(cache, class);
     }
-    own = !common && (home->turns >= OWN_AFTER || cache == heap->first);
+    own = !common && (home->turns >= OWN_AFTER || cache->windows >= BUSY_AFTER || cache == heap->first);
     if (!found)
     {
         drop_window(cache, class);

@@ -131,6 +131,7 @@ struct cache
     uint32_t busy;              /* inside Free with a span at hand, or searching the spans of its own */
     uint16_t wide_turns;        /* requests for larger classes */
     uint8_t refills;            /* modulo 256 */
+    uint8_t windows;            /* taken of spans that it shares with others; 255 for as many and more */
     bool parked;
     struct heap *heap;
     struct home *homes;
