@@ -2,7 +2,48 @@
  *
  * Copyright (C) 2026 the mscoreehost authors
  *
- * The allocator: creation and the calls of heap.h.
+ * The allocator: creation and the calls of heap.h. The rest of this comment is the design.
+ *
+ * From the system up. A chunk is one HeapAlloc from the private heap, 64 KiB or a thirty-second of what there
+ * is already; its pages are handed out as runs (heap_chunk.c). A span is a run cut into blocks of one of 80
+ * sizes, 12 % apart (heap_class.c, heap_span.c), or one block above 32 KiB (heap_large.c). Nothing of the
+ * allocator's lies in the blocks: descriptors of spans, and one state byte for each block, have memory of
+ * their own (heap_meta.c). The byte is 0x80 for a free block; for a live one it is how much larger the block
+ * is than what was asked for. So a block that is written to after Free damages nobody's list, a page of free
+ * blocks need not be touched, and whether a pointer is a live block is never asked of the pointer.
+ *
+ * Alloc. A thread finds its cache in a slot of its environment block, one load. The cache has a cursor for
+ * each class: the free blocks of one window, up to 64 neighbours in a span, as a word of bits. Alloc takes
+ * the lowest bit, writes the state byte, and counts. Free blocks are found 64 state bytes at a time, when a
+ * cursor is empty: first of the same window, then round the spans of the thread.
+ *
+ * Free. The page number leads through an array to a span, or to one that says that it is not (heap_map.c).
+ * If the pointer is within the span, one multiplication by the reciprocal of the block size gives the index,
+ * and tells starts of blocks from the rest; the state byte tells live from free, and becomes 0x80. That is
+ * all: the block is not put anywhere, and Alloc and Free have no word in common that one would have to wait
+ * for the other's store to. A pair takes about 65 instructions, calls included, and on the machine on which
+ * this was measured 10 ns; the same with TlsGetValue 16.
+ *
+ * Free in two threads at once. A locked instruction in each Free would add 6 ns. Instead a span is biased to
+ * the cache that owns it: that thread reads and writes the state byte plainly. The first other thread that
+ * frees in the span ends that, under the heap's lock: it marks the span, makes every processor of the process
+ * pass a barrier, and waits until the owner is not inside a Free that began before (cache->busy). From then
+ * on all exchange the byte, and of two who free one block at one instant exactly one finds it live. The
+ * barrier costs some 5 us, so that from a thread's second such span of a class on all of the class go that
+ * way. Only the owner takes blocks from its spans, before and after.
+ *
+ * Threads are many and mostly idle. Until a thread has used a few windows it takes them, small ones, from
+ * spans that all share, under the lock. When it ends, its cache waits for the next thread to begin, blocks
+ * that others still use and all (heap_cache.c).
+ *
+ * Counters. Live bytes are the peak less the room below it. Threads hold parts of the room, and count in
+ * those alone: both counters in one 64-bit word, which one test finds to have left its range.
+ *
+ * Limit. The owner of the heap is asked before anything is taken from the system, without the lock. Before
+ * it refuses, everything that is spare is given back. The sweep that does it, in every heap that is used a
+ * tenth of a second after the last, makes spans without a live block pages again, and returns chunks
+ * without a used page. Descriptors stay until the heap's end: a Free of a wild pointer may be looking at
+ * one at any time.
  */
 
 #include "heap_private.h"
