@@ -21,15 +21,14 @@
  * If the pointer is within the span, one multiplication by the reciprocal of the block size gives the index,
  * and tells starts of blocks from the rest; the state byte tells live from free, and becomes 0x80. That is
  * all: the block is not put anywhere, and Alloc and Free have no word in common that one would have to wait
- * for the other's store to. A pair takes about 65 instructions, calls included, and on the machine on which
- * this was measured 10 ns; the same with TlsGetValue 16.
+ * for the other's store to. A pair takes about 65 instructions, and 10 ns where this was measured.
  *
  * Free in two threads at once. A locked instruction in each Free would add 6 ns. Instead a span is biased to
  * the cache that owns it: that thread reads and writes the state byte plainly. The first other thread that
  * frees in the span ends that, under the heap's lock: it marks the span, makes every processor of the process
  * pass a barrier, and waits until the owner is not inside a Free that began before (cache->busy). From then
  * on all exchange the byte, and of two who free one block at one instant exactly one finds it live. The
- * barrier costs some 5 us, so that from a thread's second such span of a class on all of the class go that
+ * barrier costs microseconds, so that from a thread's second such span of a class on all of the class go that
  * way. Only the owner takes blocks from its spans, before and after.
  *
  * Threads are many and mostly idle. Until a thread has used a few windows it takes them, small ones, from
