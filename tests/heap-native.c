@@ -68,6 +68,7 @@ static void credit(struct heap_owner *owner, size_t bytes)
 static struct account account = { { charge, credit }, SIZE_MAX / 2, 0, 0 };
 static struct heap *heap;
 static int failures;
+static unsigned int turns = 8000;
 
 #define CHECK(x) do { if (!(x)) fail(__LINE__, #x); } while (0)
 
@@ -104,7 +105,7 @@ static void *quick_alloc(size_t size)
     struct taking taking;
     void *mem;
 
-    switch (heap_alloc_inline(&heap->front, HEAP_WAY_TEB, size, &mem, &taking))
+    switch (heap_alloc_inline(&heap->front, heap->way, size, &mem, &taking))
     {
         case HEAP_SETTLE: heap_settle(taking.cache); return mem;
         case HEAP_DONE: return mem;
@@ -115,7 +116,7 @@ static void *quick_alloc(size_t size)
 static bool release(void *mem)
 {
     struct freeing freeing;
-    enum heap_answer answer = heap_free_inline(&heap->front, HEAP_WAY_TEB, mem, &freeing);
+    enum heap_answer answer = heap_free_inline(&heap->front, heap->way, mem, &freeing);
 
     if (answer == HEAP_SHARED) answer = heap_free_shared(&freeing);
     if (answer == HEAP_SETTLE) heap_settle(freeing.cache);
@@ -149,7 +150,7 @@ static void *work(void *seed)
     struct block blocks[BLOCKS] = {{0}}, *block, *other;
     size_t size, i;
 
-    for (turn = 0; turn < 8000; turn++)
+    for (turn = 0; turn < turns; turn++)
     {
         block = &blocks[next_random(&state) % BLOCKS];
         if (block->mem) end_block(block);
@@ -275,13 +276,14 @@ static void both_at_once(void)
     CHECK(!twice);
 }
 
-int main(void)
+static void test(unsigned int flags, unsigned int rounds)
 {
     unsigned int i;
 
-    heap = heap_create(HEAP_THREADSAFE, &account.owner);
+    account.limit = SIZE_MAX / 2;
+    heap = heap_create(HEAP_THREADSAFE | flags, &account.owner);
     both_at_once();
-    for (i = 0; i < 3; i++)
+    for (i = 0; i < rounds; i++)
     {
         round_of_threads(1, SIZE_MAX / 2, 5 * i);
         round_of_threads(8, SIZE_MAX / 2, 5 * i + 1);
@@ -290,6 +292,16 @@ int main(void)
     }
     heap_destroy(heap);
     CHECK(!account.now);
+}
+
+/* heap-native [ROUNDS TURNS]: turns each thread makes in each round. */
+int main(int argc, char **argv)
+{
+    unsigned int rounds = argc == 3 ? (unsigned int)atoi(argv[1]) : 3;
+
+    if (argc == 3) turns = (unsigned int)atoi(argv[2]);
+    test(0, rounds);
+    test(HEAP_SYSTEM, rounds);
     puts(failures ? "heap-native: FAILED" : "heap-native: passed");
     return failures != 0;
 }

@@ -33,6 +33,7 @@ typedef int BOOL;
 #define HEAP_CREATE_ENABLE_EXECUTE 0x40000
 #define MEM_COMMIT 0x1000
 #define MEM_RESERVE 0x2000
+#define MEM_DECOMMIT 0x4000
 #define MEM_RELEASE 0x8000
 #define PAGE_READONLY 0x2
 #define PAGE_READWRITE 0x4
@@ -90,6 +91,12 @@ static inline BOOL HeapFree(HANDLE handle, DWORD flags, void *mem)
     return 1;
 }
 
+static inline BOOL HeapValidate(HANDLE handle, DWORD flags, const void *mem)
+{
+    (void)handle, (void)flags, (void)mem;
+    return 1;
+}
+
 static inline size_t HeapSize(HANDLE handle, DWORD flags, const void *mem)
 {
     (void)handle, (void)flags, (void)mem;
@@ -128,7 +135,7 @@ static inline BOOL VirtualFree(void *address, size_t size, DWORD type)
 {
     char *mem = (char *)address - 4096;
 
-    (void)size, (void)type;
+    if (type == MEM_DECOMMIT) return !madvise(address, size, MADV_DONTNEED);
     return !munmap(mem, *(size_t *)mem);
 }
 
