@@ -309,7 +309,7 @@ bool heap_span_share(struct heap *heap, struct span *span)
     /* Or out of use: another thread was first, and the span was given up. */
     if (PEEK(span->bias) == BIAS_SHARED || !PEEK(span->bytes)) return true;
     if (span->kind > SPAN_WIDE) return heap_large_share(heap, span);
-    /* A barrier costs microseconds: not for each span of a thread whose blocks are regularly freed by others. */
+    /* A barrier costs microseconds: not for each span of a thread whose blocks others regularly free. */
     list = &owner->own->list[span->class];
     if (++list->shared < SHARE_ALL) __atomic_store_n(&span->bias, BIAS_CHANGING, __ATOMIC_RELEASE);
     else for (each = list->first; each; each = each->next)
