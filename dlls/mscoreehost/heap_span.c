@@ -342,6 +342,7 @@ static void retire_list(struct heap *heap, struct span_list *list, const struct 
 
     for (span = list->first; span; span = next)
     {
+        /* cppcheck-suppress nullPointerRedundantCheck ; except may be NULL, span not */
         next = span->next;
         if (span == except || (!span->owner && span->claimed) || !all_free(span)) continue;
         unlink_span(list, span);

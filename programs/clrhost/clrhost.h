@@ -64,7 +64,7 @@ IHostControl *count_create(IHostControl *control);
 const struct call_counts *count_get(void);
 
 /* summary.c */
-void summary_begin(IHostControl *control, const char *program, bool print, const WCHAR *csv);
+void summary_begin(IHostControl *control, const WCHAR *program, bool print, const WCHAR *csv);
 void summary_end(void);
 
 #endif

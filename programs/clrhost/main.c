@@ -252,7 +252,7 @@ static int run(const struct command_line *line, int argc, WCHAR **argv)
     {
         /* Counting costs time, so the runtime gets the counting host only where counts are asked for. */
         if (line->summary && !line->quiet) given = count_create(control);
-        summary_begin(control, utf8(argv[0]), line->summary && !line->quiet, line->csv);
+        summary_begin(control, argv[0], line->summary && !line->quiet, line->csv);
     }
     status = framework ? framework_run(given, argc, argv) : mono_run(root, given, argc, argv);
     summary_end();

@@ -237,7 +237,7 @@ static int run(int argc, char **argv)
 int mono_run(const WCHAR *root, IHostControl *control, int argc, WCHAR **argv)
 {
     HMODULE module = load_module(root);
-    char **args;
+    static char **args;     /* the runtime may look at them until the process has ended */
     int i;
 
     if (!module || !find_functions(module) || !give_host(module, control)) return EXIT_CANNOT_RUN;

@@ -151,7 +151,7 @@ void summary_end(void)
     }
 }
 
-void summary_begin(IHostControl *control, const char *name, bool print, const WCHAR *csv_path)
+void summary_begin(IHostControl *control, const WCHAR *name, bool print, const WCHAR *csv_path)
 {
     IHostMemoryManager *memory;
 
@@ -161,7 +161,7 @@ void summary_begin(IHostControl *control, const char *name, bool print, const WC
             accounts = NULL;
         IHostMemoryManager_Release(memory);
     }
-    program = name;
+    program = utf8(name);
     printing = print;
     QueryPerformanceFrequency(&frequency);
     QueryPerformanceCounter(&begin);
