@@ -42,7 +42,7 @@ static HRESULT STDMETHODCALLTYPE collector_OnMemoryNotification(ICLRMemoryNotifi
         EMemoryAvailable available)
 {
     (void)iface;
-    if (!runtime_is_started()) return S_OK;
+    if (!runtime_is_ready()) return S_OK;
     InterlockedExchange(&low, available == eMemoryAvailableLow);
     if (available == eMemoryAvailableLow) SetEvent(wake);
     return S_OK;

@@ -61,7 +61,8 @@ static void stay_loaded(void)
 
 static HRESULT redirect(HMODULE mono, IHostMemoryManager *memory, IHostMalloc *malloc)
 {
-    struct import imports[HEAP_IMPORTS + PAGES_IMPORTS + SUSPEND_IMPORTS + LIMITS_IMPORTS] = { 0 };
+    struct import imports[HEAP_IMPORTS + PAGES_IMPORTS + SUSPEND_IMPORTS + RUNTIME_IMPORTS + LIMITS_IMPORTS]
+            = { 0 };
     unsigned int count = 0;
 
     if (malloc)
@@ -75,13 +76,16 @@ static HRESULT redirect(HMODULE mono, IHostMemoryManager *memory, IHostMalloc *m
     count += PAGES_IMPORTS;
     suspend_get_imports(imports + count);
     count += SUSPEND_IMPORTS;
-    limits_init(memory);
+    runtime_get_imports(imports + count);
+    count += RUNTIME_IMPORTS;
     limits_get_imports(imports + count);
     count += LIMITS_IMPORTS;
 
     if (!imports_find(mono, imports, count)) return HRESULT_FROM_WIN32(ERROR_PROC_NOT_FOUND);
     stay_loaded();
-    return imports_redirect(imports, count) ? S_OK : E_UNEXPECTED;
+    if (!imports_redirect(imports, count)) return E_UNEXPECTED;
+    limits_init(memory);
+    return S_OK;
 }
 
 /* From here on as CorHost2::SetHostControl of the published CLRs: what counts is S_OK and an object, and once

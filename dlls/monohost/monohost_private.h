@@ -27,9 +27,19 @@ void warn(const char *function, const char *format, ...) __attribute__((format(p
 /* runtime.c: the functions of Mono that are called, and what is known of its state. */
 bool runtime_init(HMODULE mono);
 bool runtime_is_started(void);
+bool runtime_is_ready(void);
 bool runtime_is_collecting(void);
+bool runtime_is_allocating(void);
 bool runtime_collect_for_request(SIZE_T size);
 void runtime_collect(void);
+void runtime_part_refused(SIZE_T size);
+
+bool runtime_govern(void (*callback)(void));
+bool runtime_take_space(SIZE_T size);
+void runtime_give_space(SIZE_T size);
+SIZE_T runtime_get_nursery_size(void);
+SIZE_T runtime_get_large_objects(void);
+bool runtime_is_throwing(void);
 
 /* imports.c: one row for each import to redirect. */
 struct import
@@ -45,10 +55,11 @@ struct import
 bool imports_find(HMODULE module, struct import *imports, unsigned int count);
 bool imports_redirect(struct import *imports, unsigned int count);
 
-/* heap.c, pages.c, suspend.c: the replacements, and their rows. */
+/* heap.c, pages.c, suspend.c, runtime.c: the replacements, and their rows. */
 #define HEAP_IMPORTS 5
 #define PAGES_IMPORTS 4
 #define SUSPEND_IMPORTS 1
+#define RUNTIME_IMPORTS 2
 
 void heap_init(IHostMalloc *malloc);
 void heap_get_imports(struct import *imports);
@@ -59,10 +70,14 @@ void pages_get_imports(struct import *imports);
 bool suspend_init(void);
 void suspend_get_imports(struct import *imports);
 
-/* limits.c: what Mono is told about the size of its heap. */
+void runtime_get_imports(struct import *imports);
+
+/* limits.c: keeps Mono's heap within the host's limit. */
 #define LIMITS_IMPORTS 1
 void limits_init(IHostMemoryManager *memory);
 void limits_get_imports(struct import *imports);
+bool limits_allow(SIZE_T size);
+void limits_small_objects(SIZE_T committed);
 
 /* collector.c */
 ICLRMemoryNotificationCallback *collector_create(void);

@@ -13,6 +13,10 @@
  * code. */
 #define LARGE_OBJECT (1024 * 1024 - 16 * 1024)
 
+/* Blocks for small objects are asked for by 32 of 16 KiB. (Less when there is no room for as many; those are
+ * not counted.) */
+#define SMALL_OBJECTS (512 * 1024)
+
 /* A reservation of up to this size is the smallest one Mono asks for in its place: a heap section of 16 KiB
  * and its alignment. */
 #define LAST_RESORT (64 * 1024)
@@ -61,21 +65,44 @@ static bool can_commit(void *mem, SIZE_T size, EMemoryCriticalLevel level)
 /* A large object by itself. */
 static void *alloc_object(void *address, SIZE_T size, DWORD type, DWORD protection)
 {
-    void *mem = host_alloc(address, size, type, protection, eTaskCritical);
+    bool collected = false;
+    void *mem;
 
-    if (!mem && runtime_collect_for_request(size))
-        mem = host_alloc(address, size, type, protection, eTaskCritical);
-    return mem;
+    do
+    {
+        mem = limits_allow(size) ? host_alloc(address, size, type, protection, eTaskCritical) : NULL;
+        if (mem) return mem;
+        collected = !collected && runtime_collect_for_request(size);
+    }
+    while (collected);
+    runtime_part_refused(size);
+    return NULL;
 }
 
-/* A section for several objects, or several blocks of the heap. */
+/* A section for several objects, aligned to its own size, so that half of what is reserved is used; or
+ * several blocks for small ones, of which Mono then asks for less. */
 static void *reserve_section(SIZE_T size, DWORD type, DWORD protection)
 {
     void *mem = host_alloc(NULL, size, type, protection, eProcessCritical);
 
-    if (!mem || can_commit(mem, size, eAppDomainCritical)) return mem;
-    if (size >= LARGE_OBJECT && runtime_collect_for_request(size)
-            && can_commit(mem, size, eAppDomainCritical)) return mem;
+    if (!mem) return NULL;
+    if (size < LARGE_OBJECT)
+    {
+        if (can_commit(mem, size, eAppDomainCritical)) return mem;
+    }
+    else
+    {
+        SIZE_T used = size / 2;
+        bool collected = false;
+
+        do
+        {
+            if (limits_allow(used) && can_commit(mem, used, eAppDomainCritical)) return mem;
+            collected = !collected && runtime_collect_for_request(used);
+        }
+        while (collected);
+        runtime_part_refused(used);
+    }
     host_free(mem, 0, MEM_RELEASE);
     SetLastError(ERROR_COMMITMENT_LIMIT);
     return NULL;
@@ -88,15 +115,18 @@ static void *reserve_section(SIZE_T size, DWORD type, DWORD protection)
 static LPVOID WINAPI pages_VirtualAlloc(LPVOID address, SIZE_T size, DWORD type, DWORD protection)
 {
     DWORD kind = type & (MEM_RESERVE | MEM_COMMIT);
+    void *mem;
 
-    if (protection == PAGE_READWRITE && size > LAST_RESORT && runtime_is_started()
+    if (protection == PAGE_READWRITE && size > LAST_RESORT && runtime_is_ready()
             && !runtime_is_collecting())
     {
         if (kind == (MEM_RESERVE | MEM_COMMIT) && size >= LARGE_OBJECT)
             return alloc_object(address, size, type, protection);
         if (kind == MEM_RESERVE && !address) return reserve_section(size, type, protection);
     }
-    return host_alloc(address, size, type, protection, eProcessCritical);
+    mem = host_alloc(address, size, type, protection, eProcessCritical);
+    if (mem && kind == MEM_COMMIT && size == SMALL_OBJECTS) limits_small_objects(size);
+    return mem;
 }
 
 static BOOL WINAPI pages_VirtualFree(LPVOID address, SIZE_T size, DWORD type)

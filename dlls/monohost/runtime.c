@@ -28,7 +28,24 @@ static struct
             int stop_world);
     int (__cdecl *is_world_stopped)(void);
     CRITICAL_SECTION *mutex;        /* held by whoever allocates past the nursery, or collects */
+    /* The account against which a part of the heap is checked before it is asked for. */
+    int (__cdecl *take_space)(SIZE_T size, int kind);
+    void (__cdecl *give_space)(SIZE_T size, int kind);
+    const SIZE_T *nursery_size, *large_objects;
 } sgen;
+
+static HANDLE (WINAPI *original_CreateThread)(SECURITY_ATTRIBUTES *attributes, SIZE_T stack,
+        LPTHREAD_START_ROUTINE start, void *arg, DWORD flags, DWORD *id);
+static BOOL (WINAPI *original_QueryPerformanceCounter)(LARGE_INTEGER *count);
+
+static volatile LONG ready;
+static void (*during_collection)(void);
+
+/* Makes an exception, and throws one. */
+static ULONG_PTR throwing[2];
+
+/* From the end of a collection up to there are about twenty. */
+#define MAX_FRAMES 64
 
 /* False: not a Mono runtime. */
 bool runtime_init(HMODULE module)
@@ -60,12 +77,26 @@ bool runtime_init(HMODULE module)
     sgen.perform_collection = (void *)GetProcAddress(module, "sgen_perform_collection");
     sgen.is_world_stopped = (void *)GetProcAddress(module, "sgen_is_world_stopped");
     sgen.mutex = (void *)GetProcAddress(module, "sgen_gc_mutex");
+    sgen.take_space = (void *)GetProcAddress(module, "sgen_memgov_try_alloc_space");
+    sgen.give_space = (void *)GetProcAddress(module, "sgen_memgov_release_space");
+    sgen.nursery_size = (void *)GetProcAddress(module, "sgen_nursery_size");
+    sgen.large_objects = (void *)GetProcAddress(module, "sgen_los_memory_usage_total");
+    throwing[0] = (ULONG_PTR)GetProcAddress(module, "mono_exception_from_token");
+    throwing[1] = (ULONG_PTR)GetProcAddress(module, "mono_handle_exception");
     return true;
 }
 
+/* From the first steps on. */
 bool runtime_is_started(void)
 {
     return mono.get_root_domain() != NULL;
+}
+
+/* Until then no other thread can be attached, and so nothing can be collected from one: the classes for it
+ * may not be there yet. */
+bool runtime_is_ready(void)
+{
+    return original_CreateThread ? ready : runtime_is_started();
 }
 
 bool runtime_is_collecting(void)
@@ -73,16 +104,118 @@ bool runtime_is_collecting(void)
     return sgen.is_world_stopped && sgen.is_world_stopped();
 }
 
+static bool holds_mutex(void)
+{
+    return (DWORD)(ULONG_PTR)sgen.mutex->OwningThread == GetCurrentThreadId();
+}
+
+/* Whether the caller is inside the collector's allocator, but not in a collection. */
+bool runtime_is_allocating(void)
+{
+    return sgen.mutex && sgen.is_world_stopped && !sgen.is_world_stopped() && holds_mutex();
+}
+
 /* For a request that is about to be refused: the CLR collects before it gives up on one, Mono does not. Such
  * a request comes from inside the collector's allocator, in the place where that might have collected itself
  * just before. False: it was another kind of request, and nothing has been collected. */
 bool runtime_collect_for_request(SIZE_T size)
 {
-    if (!sgen.perform_collection || !sgen.mutex || !sgen.is_world_stopped) return false;
-    if (sgen.is_world_stopped()) return false;
-    if ((DWORD)(ULONG_PTR)sgen.mutex->OwningThread != GetCurrentThreadId()) return false;
+    if (!sgen.perform_collection || !runtime_is_allocating()) return false;
     sgen.perform_collection(size, mono.gc_max_generation(), "refused by the host", true, true);
     return true;
+}
+
+/* A part of the heap was refused. Mono has charged it before it asked, and does not take that back. */
+void runtime_part_refused(SIZE_T size)
+{
+    if (sgen.give_space && runtime_is_allocating()) sgen.give_space(size, 0);
+}
+
+/* The callback comes several times in each collection, and at its end, with the world stopped. False: this
+ * runtime cannot.
+ *
+ * The interface for profilers would tell of collections too, but where it is used Mono frees no more methods
+ * that it has made for delegates and the like. */
+bool runtime_govern(void (*callback)(void))
+{
+    if (!sgen.take_space || !sgen.give_space || !sgen.nursery_size || !sgen.large_objects || !sgen.mutex
+            || !sgen.is_world_stopped || !original_QueryPerformanceCounter) return false;
+    during_collection = callback;
+    return true;
+}
+
+/* Collections take the time of all that they do. */
+static BOOL WINAPI runtime_QueryPerformanceCounter(LARGE_INTEGER *count)
+{
+    if (during_collection && sgen.is_world_stopped() && holds_mutex()) during_collection();
+    return original_QueryPerformanceCounter(count);
+}
+
+/* The first thread that Mono makes after its first domain is the one for finalizers, its last step but a few.
+ * */
+static HANDLE WINAPI runtime_CreateThread(SECURITY_ATTRIBUTES *attributes, SIZE_T stack,
+        LPTHREAD_START_ROUTINE start, void *arg, DWORD flags, DWORD *id)
+{
+    HANDLE thread = original_CreateThread(attributes, stack, start, arg, flags, id);
+
+    if (!ready && runtime_is_started()) InterlockedExchange(&ready, true);
+    return thread;
+}
+
+void runtime_get_imports(struct import *imports)
+{
+    imports[0].name = "CreateThread";
+    imports[0].replacement = runtime_CreateThread;
+    imports[0].original = (void **)&original_CreateThread;
+    imports[0].needed = false;
+    imports[1].name = "QueryPerformanceCounter";
+    imports[1].replacement = runtime_QueryPerformanceCounter;
+    imports[1].original = (void **)&original_QueryPerformanceCounter;
+    imports[1].needed = false;
+}
+
+bool runtime_take_space(SIZE_T size)
+{
+    return sgen.take_space(size, 0);
+}
+
+void runtime_give_space(SIZE_T size)
+{
+    sgen.give_space(size, 0);
+}
+
+/* Committed for the nursery, and for large objects. */
+SIZE_T runtime_get_nursery_size(void)
+{
+    return *sgen.nursery_size;
+}
+
+SIZE_T runtime_get_large_objects(void)
+{
+    return *sgen.large_objects;
+}
+
+/* Whether the caller, some way up, is about to throw an exception. */
+bool runtime_is_throwing(void)
+{
+#ifdef __x86_64__
+    CONTEXT context;
+    unsigned int i, j;
+
+    RtlCaptureContext(&context);
+    for (i = 0; i < MAX_FRAMES && context.Rip; i++)
+    {
+        ULONG_PTR base, frame;
+        RUNTIME_FUNCTION *function;
+        void *data;
+
+        if (!(function = RtlLookupFunctionEntry(context.Rip, &base, NULL))) break;
+        for (j = 0; j < ARRAY_SIZE(throwing); j++)
+            if (base + function->BeginAddress == throwing[j]) return true;
+        RtlVirtualUnwind(UNW_FLAG_NHANDLER, base, context.Rip, function, &context, &data, &frame, NULL);
+    }
+#endif
+    return false;
 }
 
 static DWORD WINAPI collect(void *arg)

@@ -166,16 +166,16 @@ static int parse(struct command_line *line, int argc, WCHAR **argv)
     return i;
 }
 
-/* With a limit the program's large objects are to be refused first, while the collector can still work: a
- * share for that, and low memory is told before it begins. */
+/* monohost keeps the heap off the end of the limit, where the runtime needs more for other things. Should it
+ * get there all the same, large objects are to be refused before what the runtime does not survive losing.
+ * Low memory is told before any of this begins. */
 static void set_limit(HOST_CONTROL_OPTIONS *options, uint64_t limit)
 {
-    uint64_t process = min(limit * 3 / 16, (24 << 20) + limit / 32), domain = limit / 16;
-    uint64_t percent = (limit - process - domain) * 100 / limit;
+    uint64_t share = min(limit / 4, (8 << 20) + limit / 128), percent = (limit - share) * 100 / limit;
 
     options->limit = limit;
-    options->reserveProcess = process;
-    options->reserveAppDomain = domain;
+    options->reserveProcess = share / 2;
+    options->reserveAppDomain = share / 2;
     options->dwLowLoad = percent * 92 / 100;
     options->dwNeutralLoad = percent * 84 / 100;
     options->dwHighLoad = percent * 70 / 100;
