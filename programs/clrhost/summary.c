@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include "clrhost.h"
@@ -151,6 +152,14 @@ void summary_end(void)
     }
 }
 
+/* A runtime that is refused what it cannot do without ends with abort(), and that is when one wants to know.
+ * */
+static void __cdecl on_abort(int number)
+{
+    (void)number;
+    summary_end();
+}
+
 void summary_begin(IHostControl *control, const WCHAR *name, bool print, const WCHAR *csv_path)
 {
     IHostMemoryManager *memory;
@@ -180,4 +189,5 @@ void summary_begin(IHostControl *control, const WCHAR *name, bool print, const W
         }
     }
     atexit(summary_end);
+    signal(SIGABRT, on_abort);
 }
