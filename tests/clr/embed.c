@@ -9,6 +9,7 @@
  *   embed plain LIBMONO PROGRAM...   somebody else's host: no extension interface, plain HeapAlloc
  *   embed late LIBMONO PROGRAM...    asks when the runtime has been started already
  *   embed errors LIBMONO             what MonoSetHostControl answers to mistakes
+ *   embed errors DLL                 and AttachHostControl, where no Mono is loaded
  *   embed wine PROGRAM CLASS ARGUMENT   the runtime as Wine's own mscoree.dll finds it, and AttachHostControl
  */
 
@@ -381,9 +382,22 @@ static int run(HMODULE mono, int argc, char **argv, set_host_control_fn late)
     return code;
 }
 
+/* A runtime that answers SetHostControl as it is told to. */
+static HRESULT set_host_control_answer;
+
+static HRESULT STDMETHODCALLTYPE answer_SetHostControl(ICLRRuntimeHost *iface, IHostControl *control)
+{
+    (void)iface;
+    (void)control;
+    return set_host_control_answer;
+}
+
 static int errors(HMODULE mono, set_host_control_fn set_host_control)
 {
+    attach_host_control_fn attach = (void *)own_function("monohost.dll", "AttachHostControl");
+    ICLRRuntimeHostVtbl vtbl = { .SetHostControl = answer_SetHostControl };
     HMODULE kernel32 = GetModuleHandleA("kernel32.dll");
+    ICLRRuntimeHost runtime = { &vtbl };
     int wrong = 0;
 
 #define EXPECT(call, hr) do { HRESULT seen = (call); if (seen != (hr)) { wrong++; \
@@ -391,8 +405,20 @@ static int errors(HMODULE mono, set_host_control_fn set_host_control)
     EXPECT(set_host_control(NULL, &plain_control), E_INVALIDARG);
     EXPECT(set_host_control(mono, NULL), E_INVALIDARG);
     EXPECT(set_host_control(kernel32, &plain_control), CLR_E_SHIM_RUNTIMEEXPORT);
-    EXPECT(set_host_control(mono, &plain_control), S_OK);
-    EXPECT(set_host_control(mono, &plain_control), S_OK);
+    EXPECT(attach(NULL, &plain_control), E_INVALIDARG);
+    EXPECT(attach(&runtime, NULL), E_INVALIDARG);
+    set_host_control_answer = E_ACCESSDENIED;
+    EXPECT(attach(&runtime, &plain_control), E_ACCESSDENIED);
+    set_host_control_answer = S_OK;
+    EXPECT(attach(&runtime, &plain_control), S_OK);
+    set_host_control_answer = E_NOTIMPL;
+    if (export(mono, "mono_jit_init_version"))
+    {
+        EXPECT(set_host_control(mono, &plain_control), S_OK);
+        EXPECT(set_host_control(mono, &plain_control), S_OK);
+        EXPECT(attach(&runtime, &plain_control), S_OK);
+    }
+    else EXPECT(attach(&runtime, &plain_control), E_NOTIMPL);
 #undef EXPECT
     return wrong;
 }

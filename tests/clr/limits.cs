@@ -3,8 +3,9 @@
  * Copyright (C) 2026 the mscoreehost authors
  *
  * Programs that meet a limit, to be run under clrhost --limit. churn MEGABYTES: makes that much garbage, with
- * a live set that grows and shrinks. hoard: keeps everything until there is no more, and goes on. native:
- * keeps little, but what it drops holds memory of the runtime's own that only a collection gives back.
+ * a live set that grows and shrinks. hoard: keeps everything until there is no more, and goes on. native
+ * COUNT PER-SECOND: keeps little, but what it drops holds memory of the runtime's own that only a collection
+ * gives back.
  */
 
 using System;
@@ -72,22 +73,24 @@ public static class Limits
         return Say("churn: " + made / MiB + " MiB made, at most " + most / MiB + " of them alive", 0);
     }
 
-    /* On a thread of its own: a collector that looks through stacks conservatively may find what was left
-     * there. */
-    static int FillWith(Func<object> make)
+    /* How many of them there was room for. On a thread of its own: a collector that looks through stacks
+     * conservatively may find what was left there. */
+    static int FillWith(int size)
     {
         int count = 0;
         var thread = new Thread(() =>
         {
-            var kept = new List<object>(1 << 16);
+            Small list = null;
 
             try
             {
-                for (;; count++) kept.Add(make());
+                for (;; count++) list = new Small { Next = list, Load = new byte[size] };
             }
-            catch (OutOfMemoryException)
+            catch (OutOfMemoryException e)
             {
-                kept = null;
+                list = null;
+                /* As a program would that reports it: this takes memory of its own. */
+                if (e.ToString().Length < 20) count = 0;
             }
         });
 
@@ -96,14 +99,22 @@ public static class Limits
         return count;
     }
 
+    /* Small ones last: what Mono has once taken for them it keeps for them. */
     static int Hoard()
     {
         for (int round = 0; round < 4; round++)
         {
-            int large = FillWith(() => new byte[4 * MiB]) * 4, medium = FillWith(() => new byte[100000]) / 10;
+            int large = FillWith(4 * MiB) * 4, medium = FillWith(100000) / 10;
 
             Console.WriteLine("hoard: {0} MiB of large arrays, {1} of medium ones", large, medium);
-            if (large < 4 || medium < 1) return Say("too little before there was no more", 3);
+            if (large < 4 || medium < 4) return Say("too little before there was no more", 3);
+        }
+        for (int round = 0; round < 4; round++)
+        {
+            int small = FillWith(100) / 6000;
+
+            Console.WriteLine("hoard: {0} MiB of small objects", small);
+            if (small < 4) return Say("too little before there was no more", 3);
         }
         return Say("hoard: goes on", 0);
     }
@@ -111,9 +122,9 @@ public static class Limits
     delegate int Callback(int number);
 
     /* A function pointer for each delegate: of this kind of garbage the collector sees a hundred bytes
-     * apiece, and none of the thousand that the runtime holds for it. No more than 1,500 a second, so that
-     * the interval between two notifications is long enough to be answered. */
-    static int Native(int count)
+     * apiece, and none of the thousand that the runtime holds for it. Notifications come every ten seconds,
+     * and it takes Mono some more to free what they collect. */
+    static int Native(int count, int perSecond)
     {
         var clock = Stopwatch.StartNew();
         long sum = 0;
@@ -123,7 +134,7 @@ public static class Limits
             int number = i;
             Callback callback = k => k + number;
             sum += Marshal.GetFunctionPointerForDelegate(callback) != IntPtr.Zero ? 1 : 0;
-            if (i % 15 == 0 && clock.ElapsedMilliseconds < i / 1.5) Thread.Sleep(10);
+            if (i % 15 == 0 && clock.ElapsedMilliseconds < i * 1000L / perSecond) Thread.Sleep(10);
         }
         return Say("native: " + count + " function pointers", sum == count ? 0 : 3);
     }
@@ -140,7 +151,7 @@ public static class Limits
         {
             case "churn": return Churn(long.Parse(args[1]), args.Length > 2 ? int.Parse(args[2]) : 48);
             case "hoard": return Hoard();
-            case "native": return Native(int.Parse(args[1]));
+            case "native": return Native(int.Parse(args[1]), int.Parse(args[2]));
         }
         return 2;
     }
