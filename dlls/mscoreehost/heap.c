@@ -67,7 +67,6 @@ struct heap *heap_create(unsigned int flags, struct heap_owner *owner)
     heap->owner = owner;
     heap->flags = flags;
     heap->committed = bytes;
-    heap->last_sweep = GetTickCount();
     if (flags & HEAP_SYSTEM)
     {
         if (!heap_system_create(heap)) goto no_heap;
@@ -85,6 +84,7 @@ struct heap *heap_create(unsigned int flags, struct heap_owner *owner)
     return heap;
 
 no_common:
+    heap_meta_destroy(heap);
     heap_map_destroy(heap);
 no_heap:
     HeapDestroy(system);
@@ -103,6 +103,7 @@ void heap_destroy(struct heap *heap)
     else
     {
         heap_cache_unregister(heap);
+        heap_meta_destroy(heap);
         heap_map_destroy(heap);
     }
     if (!process_is_ending()) HeapDestroy(heap->system);
@@ -118,7 +119,6 @@ size_t heap_give_back(struct heap *heap, unsigned int age)
     bool quiet;
 
     if (!lock_acquire(&heap->lock)) return 0;
-    if (age != AGE_NEVER) POKE(heap->last_sweep, GetTickCount());
     heap_caches_stop(heap, NULL);
     heap_spans_retire(heap);
     heap_large_retire(heap, age == AGE_NEVER ? LARGE_NONE : age ? LARGE_OLD : LARGE_ALL);
@@ -139,6 +139,72 @@ size_t heap_give_back(struct heap *heap, unsigned int age)
     lock_release(&heap->lock);
     if (uncredited) heap->owner->credit(heap->owner, uncredited);
     return heap_chunk_release(heap, chunks) + uncredited;
+}
+
+void heap_ask_to_tend(struct heap *heap)
+{
+    if (PEEK(heap->tended)) return;
+    POKE(heap->tended, true);
+    POKE(heap->last_tend, GetTickCount());
+    heap->owner->spare(heap->owner);
+}
+
+#define TEND_LITTLE ((size_t)1 << 20)   /* and an eighth, not live: not worth a look */
+#define TEND_CALM 10                    /* turns */
+#define TEND_VAIN 8
+
+/* Goes on while the heap changes. Where there is much that cannot be given back, since each chunk has
+ * something live, it looks less and less often. */
+static bool tend(struct heap *heap, struct cache *cache)
+{
+    struct heap_usage usage;
+    size_t given = 0;
+
+    POKE(heap->last_tend, GetTickCount());
+    heap_get_usage(heap, &usage);
+    if (usage.committed < usage.live_bytes + usage.committed / 8 + TEND_LITTLE) heap->wait_turns = 0;
+    else if (heap->wait_turns) heap->wait_turns--;
+    else
+    {
+        POKE(heap->turn, heap->turn + 1);
+        if (lock_acquire(&heap->lock))
+        {
+            /* What is taken next comes from the oldest chunks. */
+            heap_cache_drop(heap, heap->common);
+            if (cache)
+            {
+                cache->turn = heap->turn;
+                heap_cache_drop(heap, cache);
+            }
+            lock_release(&heap->lock);
+        }
+        given = heap_give_back(heap, GIVE_BACK_AGE);
+        heap->vain_turns = given ? 0 : heap->vain_turns + 1;
+        if (heap->vain_turns > TEND_VAIN) heap->wait_turns = heap->vain_turns - TEND_VAIN;
+        if (heap->wait_turns > 2 * TEND_VAIN) heap->wait_turns = 2 * TEND_VAIN;
+    }
+    heap->calm_turns = given || usage.live_bytes != heap->tended_live ? 0 : heap->calm_turns + 1;
+    heap->tended_live = usage.live_bytes;
+    if (heap->calm_turns < TEND_CALM) return true;
+    heap->calm_turns = heap->vain_turns = 0;
+    POKE(heap->tended, false);
+    return false;
+}
+
+bool heap_tend_by(struct heap *heap, struct cache *cache)
+{
+    bool again;
+
+    if (!PEEK(heap->tended)) return false;
+    if (!heap_tend_is_due(heap) || __atomic_exchange_n(&heap->tending, true, __ATOMIC_ACQ_REL)) return true;
+    again = tend(heap, cache);
+    __atomic_store_n(&heap->tending, false, __ATOMIC_RELEASE);
+    return again;
+}
+
+bool heap_tend(struct heap *heap)
+{
+    return heap_tend_by(heap, NULL);
 }
 
 static size_t trim(struct heap *heap, struct cache *cache)
@@ -188,6 +254,7 @@ bool heap_grow(struct heap *heap, const struct heap_need *need, unsigned int lev
     if (!need->pages) return false;
     if (!heap_chunk_grow(heap, need->pages, need->own, level)) return false;
     heap_map_grow(heap, level);
+    if (PEEK(heap->chunk_bytes) > TEND_LITTLE) heap_ask_to_tend(heap);
     return true;
 }
 
@@ -283,6 +350,7 @@ void *heap_alloc(struct heap *heap, size_t size, unsigned int level)
         return mem || !process_is_ending() ? mem : end_of_process(heap, size);
     }
     cache = heap_cache_get(heap, level, true);
+    heap_tend_by(heap, cache);
     for (;;)
     {
         memset(&need, 0, sizeof(need));
@@ -411,6 +479,12 @@ static bool resize_in_place(struct span *span, uint32_t index, size_t size)
     return true;
 }
 
+static void count_again(struct cache *cache, size_t old, size_t size)
+{
+    heap_count_out(cache, old);
+    heap_count_in(cache, size);
+}
+
 void *heap_realloc(struct heap *heap, void *mem, size_t size, unsigned int level)
 {
     struct cache *cache;
@@ -428,14 +502,11 @@ void *heap_realloc(struct heap *heap, void *mem, size_t size, unsigned int level
     else if (heap_find_block(heap, mem, &span, &index))
     {
         old = heap_block_size(span, index);
-        if ((done = resize_in_place(span, index, size)))
-        {
-            if (!cache) cache = heap->common;
-            heap_count_out(cache, old);
-            heap_count_in(cache, size);
-        }
+        done = resize_in_place(span, index, size);
+        if (done && !cache) count_again(heap->common, old, size);
     }
     lock_release(&heap->lock);
+    if (done && cache) count_again(cache, old, size);
     if (done) return mem;
     if (!(new = heap_alloc(heap, size, level))) return NULL;
     memcpy(new, mem, old < size ? old : size);

@@ -22,6 +22,9 @@ struct heap_owner
     bool (*charge)(struct heap_owner *owner, size_t bytes, unsigned int level);
     /* It has given bytes back. */
     void (*credit)(struct heap_owner *owner, size_t bytes);
+    /* The heap may soon hold memory that it does not use. Somebody may call heap_tend; unless he does, the
+     * heap does so itself in later calls, if there are any. */
+    void (*spare)(struct heap_owner *owner);
 };
 
 #define HEAP_THREADSAFE 0x1     /* the values of MALLOC_TYPE */
@@ -74,6 +77,11 @@ void *heap_realloc(struct heap *heap, void *mem, size_t size, unsigned int level
 /* Gives back what is held and not used; returns the bytes credited. Safe from any thread, also for a heap
  * made without HEAP_THREADSAFE. */
 size_t heap_trim(struct heap *heap);
+
+/* Gives back what has not been used for a while, if it is time for that. True: to be called again after this
+ * many milliseconds. */
+#define HEAP_TEND_INTERVAL 50
+bool heap_tend(struct heap *heap);
 
 /* The calling thread is about to end: what it holds is for the next one. For DllMain; waits for nothing
  * that could wait for the loader's lock. */

@@ -106,11 +106,35 @@ static unsigned int share_bits(const struct heap *heap)
     return bits < ROOM_TOP_BITS ? bits : ROOM_TOP_BITS;
 }
 
+/* Much has been freed. The windows of a thread that frees and then goes idle would keep a chunk each. */
+static void let_go(struct cache *cache)
+{
+    struct home *home;
+    unsigned int class;
+
+    POKE(cache->busy, 1);
+    __asm__ volatile("" ::: "memory");
+    if (!__atomic_load_n(&cache->stopped, __ATOMIC_ACQUIRE))
+    {
+        for (class = 0; class < CACHED_COUNT; class++)
+        {
+            home = home_of(cache, class);
+            if (!home->span || home->span->owner != cache) continue;
+            cursor_of(cache, class)->bits = 0;
+            cursor_of(cache, class)->blocks = 0;
+            home->span = NULL;
+        }
+    }
+    __atomic_store_n(&cache->busy, 0, __ATOMIC_RELEASE);
+    heap_ask_to_tend(cache->heap);
+    heap_tend(cache->heap);
+}
+
 static int settle_both(struct cache *cache, intptr_t bytes, intptr_t blocks)
 {
     struct heap *heap = cache->heap;
     unsigned int bits;
-    bool locked;
+    bool locked, much;
 
     /* The peak itself rises: nobody else need know. */
     if (bytes <= 0 && blocks <= 0 && (!bytes || !PEEK(heap->spare_bytes))
@@ -124,10 +148,12 @@ static int settle_both(struct cache *cache, intptr_t bytes, intptr_t blocks)
     bits = share_bits(heap);
     locked = lock_acquire(&heap->room_lock);
     set_guard(&cache->room, bits);
+    much = bytes > 0 && bytes >> bits;
     bytes = settle(bytes, (size_t)1 << bits, &heap->spare_bytes, &cache->raised_bytes);
     blocks = settle(blocks, (size_t)1 << (bits - 5), &heap->spare_blocks, &cache->raised_blocks);
     set_room(&cache->room, bytes, blocks);
     if (locked) lock_release(&heap->room_lock);
+    if (much && cache != heap->common) let_go(cache);
     return 0;
 }
 
@@ -321,13 +347,19 @@ bool heap_cache_refill(struct heap *heap, struct cache *cache, unsigned int clas
     struct span *span;
 
     memset(need, 0, sizeof(*need));
+    if (!common && cache->turn != PEEK(heap->turn) && lock_acquire(&heap->lock))
+    {
+        /* What is taken next comes from the oldest chunks, and the others can go. */
+        cache->turn = PEEK(heap->turn);
+        heap_cache_drop(heap, cache);
+        heap_spans_retire_own(heap, cache);
+        lock_release(&heap->lock);
+    }
     /* A class that is much used but has few blocks comes here too often. */
     thin = !common && home->turns && !(home->turns & 255) && cache->own
             && PEEK(cache->own->list[class].pages) * PAGE_BYTES < HOT_BLOCKS * (size_t)heap_class_sizes[class]
                     ;
     if (!thin && home->span && heap_span_again(cursor, home)) return true;
-    if (!common && GetTickCount() - PEEK(heap->last_sweep) >= GIVE_BACK_AGE)
-        heap_give_back(heap, GIVE_BACK_AGE);
     if (!thin && heap_span_search_own(cache, class)) return true;
     if (!common && !lock_acquire(&heap->lock)) return false;
     if (home->span && !home->span->owner)

@@ -132,6 +132,7 @@ struct cache
     uint16_t wide_turns;        /* requests for larger classes */
     uint8_t refills;            /* modulo 256 */
     uint8_t windows;            /* taken of spans that it shares with others; 255 for as many and more */
+    uint16_t turn;              /* of the heap, when it last let go of what it holds ready */
     bool parked;
     struct heap *heap;
     struct home *homes;

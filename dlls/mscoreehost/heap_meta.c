@@ -3,10 +3,13 @@
  * Copyright (C) 2026 the mscoreehost authors
  *
  * Memory for the allocator's own tables. It is charged like any other, and kept until the heap's end: who
- * looks a wild pointer up without a lock may still read a table that has just gone out of use.
+ * looks a wild pointer up without a lock may still read a table that has just gone out of use. It does not
+ * come from the private heap: among chunks that come and go it would keep the system from giving theirs back.
  */
 
 #include "heap_private.h"
+
+#define META_RESERVE ((size_t)1 << 20)
 
 static unsigned int bucket_of(size_t bytes)
 {
@@ -45,14 +48,42 @@ void heap_meta_give(struct heap *heap, void *piece, size_t bytes)
     meta->free[bucket] = piece;
 }
 
+/* Under the lock. Commits more where the last piece ended, in a reservation that begins with a link to the
+ * one before. */
+static bool extend(struct heap *heap, size_t bytes)
+{
+    struct meta *meta = &heap->meta;
+    size_t reserve = ROUND_UP(bytes, META_RESERVE);
+    char *start;
+
+    if ((size_t)(meta->limit - meta->end) < bytes)
+    {
+        if (!(start = VirtualAlloc(NULL, reserve, MEM_RESERVE, PAGE_READWRITE))) return false;
+        if (!VirtualAlloc(start, bytes, MEM_COMMIT, PAGE_READWRITE))
+        {
+            VirtualFree(start, 0, MEM_RELEASE);
+            return false;
+        }
+        *(void **)start = meta->reserved;
+        meta->reserved = start;
+        meta->next = start + META_GRAIN;
+        meta->end = start + bytes;
+        meta->limit = start + reserve;
+        return true;
+    }
+    if (!VirtualAlloc(meta->end, bytes, MEM_COMMIT, PAGE_READWRITE)) return false;
+    meta->end += bytes;
+    return true;
+}
+
 /* Without the lock. */
 bool heap_meta_grow(struct heap *heap, size_t bytes, unsigned int level)
 {
-    size_t ask = PEEK(heap->meta_bytes) / 8, least = ROUND_UP(bytes + 2 * META_GRAIN, PAGE_BYTES);
+    size_t ask = PEEK(heap->meta_bytes) / 8, least = ROUND_UP(bytes + META_GRAIN, PAGE_BYTES);
     DWORD error = GetLastError();
-    char *raw, *start;
+    bool done;
 
-    if (ask > 256 << 10) ask = 256 << 10;
+    if (ask > 64 << 10) ask = 64 << 10;
     if (ask < 16 << 10) ask = 16 << 10;
     ask = ROUND_UP(ask, PAGE_BYTES);
     if (ask < least) ask = least;
@@ -62,21 +93,25 @@ bool heap_meta_grow(struct heap *heap, size_t bytes, unsigned int level)
         ask = least;
         if (!heap->owner->charge(heap->owner, ask, level)) return false;
     }
-    if (!(raw = system_alloc(heap->system, 0, ask - META_GRAIN)))
-    {
-        heap->owner->credit(heap->owner, ask);
-        return false;
-    }
-    SetLastError(error);
-    start = (char *)ROUND_UP((uintptr_t)raw, META_GRAIN);
     if (!lock_acquire(&heap->lock)) return false;
-    POKE(heap->meta_bytes, heap->meta_bytes + ask);
-    heap->committed += ask;
-    if (raw + ask - META_GRAIN - start > heap->meta.end - heap->meta.next)
+    if ((done = !process_is_ending() && extend(heap, ask)))
     {
-        heap->meta.next = start;
-        heap->meta.end = raw + (ask - META_GRAIN);
+        POKE(heap->meta_bytes, heap->meta_bytes + ask);
+        heap->committed += ask;
     }
     lock_release(&heap->lock);
-    return true;
+    if (!done) heap->owner->credit(heap->owner, ask);
+    SetLastError(error);
+    return done;
+}
+
+void heap_meta_destroy(struct heap *heap)
+{
+    char *reserved, *next;
+
+    for (reserved = heap->meta.reserved; reserved; reserved = next)
+    {
+        next = *(void **)reserved;
+        VirtualFree(reserved, 0, MEM_RELEASE);
+    }
 }

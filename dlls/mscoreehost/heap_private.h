@@ -112,13 +112,14 @@ struct region_table
     struct region *slot[];
 };
 
-/* Metadata: pieces of a multiple of 64 bytes out of blocks of the private heap that only the heap's end
- * gives back. */
+/* Metadata: pieces of a multiple of 64 bytes out of address space that only the heap's end gives back. */
 #define META_GRAIN 64
 #define META_BUCKETS 96
 struct meta
 {
-    char *next, *end;
+    char *next, *end;           /* committed and not handed out */
+    char *limit;                /* of what is reserved beyond */
+    void *reserved;
     void *free[META_BUCKETS];
 };
 
@@ -153,7 +154,14 @@ struct heap
     size_t meta_bytes;
     size_t committed;
     size_t uncredited;                  /* given back under the lock, to be credited without it */
-    unsigned int last_sweep;
+    bool tended;                        /* memory may be to be given back: heap_tend goes on */
+    bool tending;                       /* it is under way */
+    unsigned int last_tend;
+    uint16_t turn;                      /* when it changes, caches let go of what they hold ready */
+    unsigned int calm_turns;            /* of heap_tend, in which nothing happened */
+    unsigned int vain_turns;            /* in which nothing could be given back */
+    unsigned int wait_turns;
+    size_t tended_live;
     unsigned int skip_sweeps;           /* at growth, since the last ones found nothing */
     unsigned int skipped_sweeps;
 
@@ -179,6 +187,12 @@ struct heap_need
 bool heap_grow(struct heap *heap, const struct heap_need *need, unsigned int level);
 #define AGE_NEVER 0xffffffffu
 size_t heap_give_back(struct heap *heap, unsigned int age);
+void heap_ask_to_tend(struct heap *heap);
+bool heap_tend_by(struct heap *heap, struct cache *cache);
+static inline bool heap_tend_is_due(struct heap *heap)
+{
+    return PEEK(heap->tended) && GetTickCount() - PEEK(heap->last_tend) >= HEAP_TEND_INTERVAL;
+}
 
 /* heap_class.c */
 extern const uint16_t heap_class_sizes[CLASS_COUNT];
@@ -189,6 +203,7 @@ unsigned int heap_window_blocks(unsigned int class);
 void *heap_meta_take(struct heap *heap, size_t bytes, struct heap_need *need);
 void heap_meta_give(struct heap *heap, void *piece, size_t bytes);
 bool heap_meta_grow(struct heap *heap, size_t bytes, unsigned int level);
+void heap_meta_destroy(struct heap *heap);
 
 /* heap_map.c */
 extern struct span heap_no_span;
@@ -218,6 +233,7 @@ bool heap_span_search_own(struct cache *cache, unsigned int class);
 void *heap_span_take_any(struct heap *heap, size_t size);
 bool heap_span_share(struct heap *heap, struct span *span);
 void heap_spans_retire(struct heap *heap);
+void heap_spans_retire_own(struct heap *heap, struct cache *cache);
 void heap_spans_recycle(struct heap *heap);
 bool heap_find_block(struct heap *heap, const void *mem, struct span **span, uint32_t *index);
 size_t heap_block_size(const struct span *span, uint32_t index);

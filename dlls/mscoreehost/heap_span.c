@@ -193,7 +193,8 @@ static void *__attribute__((noinline)) small_more(struct cache *cache, size_t si
     if (!(bits = cursor->bits))
     {
         /* Now and then the long way, which also gives back what has long been empty. */
-        if (!(++cache->refills & 63) || !(++home_of(cache, class)->turns & 255)) return NULL;
+        if (!(++cache->refills & 63) || !(++home_of(cache, class)->turns & 255)
+                || cache->turn != PEEK(cache->heap->turn) || heap_tend_is_due(cache->heap)) return NULL;
         /* What was freed of this window meanwhile, if it is a quarter of it. Two samples first: a wide
          * read of bytes that were just stored one by one has to wait until those stores have reached the
          * first cache. */
@@ -354,6 +355,15 @@ static void retire_list(struct heap *heap, struct span_list *list, const struct 
     if (!list->first) list->shared = 0;
 }
 
+/* The same by the cache's own thread, or with that stopped. */
+void heap_spans_retire_own(struct heap *heap, struct cache *cache)
+{
+    unsigned int class;
+
+    for (class = 0; class < CACHED_COUNT && cache->own; class++)
+        retire_list(heap, &cache->own->list[class], home_of(cache, class)->span);
+}
+
 /* Under the lock, with the caches stopped. Takes the spans without a live block out of use. A Free of a
  * pointer that was freed before may still be looking at them: heap_spans_recycle only when the caches are
  * quiet. */
@@ -365,9 +375,7 @@ void heap_spans_retire(struct heap *heap)
     for (class = 0; class < CLASS_COUNT; class++) retire_list(heap, &heap->shared[class], NULL);
     for (cache = heap->caches; cache; cache = cache->next)
     {
-        if (!cache->own || !cache->quiet) continue;
-        for (class = 0; class < CACHED_COUNT; class++)
-            retire_list(heap, &cache->own->list[class], home_of(cache, class)->span);
+        if (cache->quiet) heap_spans_retire_own(heap, cache);
     }
 }
 

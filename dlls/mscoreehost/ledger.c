@@ -232,6 +232,26 @@ size_t ledger_reclaim(struct ledger *ledger)
     return bytes;
 }
 
+void ledger_note_spare(struct ledger *ledger)
+{
+    InterlockedExchange(&ledger->spare, TRUE);
+    SetEvent(ledger->alarm);
+}
+
+bool ledger_tend(struct ledger *ledger)
+{
+    struct ledger_holder *holder;
+    bool again = false;
+
+    if (!InterlockedExchange(&ledger->spare, FALSE)) return false;
+    if (!lock_acquire(&ledger->holders_lock)) return false;
+    for (holder = ledger->holders; holder; holder = holder->next)
+        again |= heap_tend(holder->heap);
+    lock_release(&ledger->holders_lock);
+    if (again) InterlockedExchange(&ledger->spare, TRUE);
+    return again;
+}
+
 void ledger_get_usage(struct ledger *ledger, struct heap_usage *usage)
 {
     bool locked = lock_acquire(&ledger->holders_lock);

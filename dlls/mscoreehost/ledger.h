@@ -64,6 +64,7 @@ struct ledger
     size_t alarm_mark;
     volatile LONG alarm_armed;
     volatile LONG refused_lately;       /* below process level, since the thread last looked */
+    volatile LONG spare;                /* a heap wants to be looked after */
     volatile LONG started;              /* a request below process level was seen: the runtime has started */
 
     struct lock holders_lock;
@@ -110,6 +111,13 @@ void ledger_remove_holder(struct ledger *ledger, struct ledger_holder *holder);
 
 /* Has every heap give back what it does not use; returns the bytes. */
 size_t ledger_reclaim(struct ledger *ledger);
+
+/* A heap may soon hold memory that it does not use: the pressure thread, where there is one, calls
+ * ledger_tend. Without one the heap sees to it in the course of its next calls. Waits for no lock. */
+void ledger_note_spare(struct ledger *ledger);
+
+/* Has every heap give back what it has not used for a while. True: again in HEAP_TEND_INTERVAL. */
+bool ledger_tend(struct ledger *ledger);
 
 /* Live blocks of all mallocs. The peaks are exact with one malloc, as every published runtime makes; with
  * several they are the sum of each one's peak, which may be more than was ever live at once. */

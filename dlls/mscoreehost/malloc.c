@@ -309,6 +309,11 @@ static void host_malloc_credit(struct heap_owner *owner, size_t bytes)
     ledger_credit(CONTAINING_RECORD(owner, struct host_malloc, owner)->ledger, LEDGER_HEAP, bytes);
 }
 
+static void host_malloc_spare(struct heap_owner *owner)
+{
+    ledger_note_spare(CONTAINING_RECORD(owner, struct host_malloc, owner)->ledger);
+}
+
 /* The out argument is the address of the runtime's own global pointer: what is stored there is live at once,
  * so it is written last. */
 HRESULT host_malloc_create(struct ledger *ledger, unsigned int flags, IHostMalloc **out)
@@ -322,6 +327,7 @@ HRESULT host_malloc_create(struct ledger *ledger, unsigned int flags, IHostMallo
     malloc->ledger = ledger;
     malloc->owner.charge = host_malloc_charge;
     malloc->owner.credit = host_malloc_credit;
+    malloc->owner.spare = host_malloc_spare;
     if (!(malloc->heap = heap_create(flags, &malloc->owner)))
     {
         system_free(GetProcessHeap(), malloc);

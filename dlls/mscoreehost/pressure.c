@@ -214,10 +214,21 @@ static DWORD WINAPI pressure_thread(void *arg)
 {
     struct pressure *pressure = arg;
 
+    DWORD looked = 0, since, wait = pressure->poll;
+    bool alarm = true;
+
     while (is_wanted(pressure))
     {
-        look(pressure);
-        WaitForSingleObject(pressure->ledger->alarm, pressure->poll);
+        since = GetTickCount() - looked;
+        if (alarm || since >= pressure->poll)
+        {
+            look(pressure);
+            looked = GetTickCount();
+            since = 0;
+        }
+        wait = pressure->poll - since;
+        if (ledger_tend(pressure->ledger)) wait = min(wait, HEAP_TEND_INTERVAL);
+        alarm = WaitForSingleObject(pressure->ledger->alarm, wait) == WAIT_OBJECT_0;
     }
     pressure_release(pressure);
     return 0;
