@@ -109,9 +109,15 @@ static unsigned int share_bits(const struct heap *heap)
 /* Much has been freed. The windows of a thread that frees and then goes idle would keep a chunk each. */
 static void let_go(struct cache *cache)
 {
+    struct heap *heap = cache->heap;
     struct home *home;
     unsigned int class;
 
+    if (PEEK(heap->tended) && cache->turn == PEEK(heap->turn))
+    {
+        heap_tend(heap);
+        return;
+    }
     POKE(cache->busy, 1);
     __asm__ volatile("" ::: "memory");
     if (!__atomic_load_n(&cache->stopped, __ATOMIC_ACQUIRE))
@@ -126,8 +132,8 @@ static void let_go(struct cache *cache)
         }
     }
     __atomic_store_n(&cache->busy, 0, __ATOMIC_RELEASE);
-    heap_ask_to_tend(cache->heap);
-    heap_tend(cache->heap);
+    heap_ask_to_tend(heap);
+    heap_tend(heap);
 }
 
 static int settle_both(struct cache *cache, intptr_t bytes, intptr_t blocks)
