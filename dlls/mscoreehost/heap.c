@@ -39,10 +39,11 @@
  * those alone: both counters in one 64-bit word, which one test finds to have left its range.
  *
  * Limit. The owner of the heap is asked before anything is taken from the system, without the lock. Before
- * it refuses, everything that is spare is given back. The sweep that does it, in every heap that is used a
- * tenth of a second after the last, makes spans without a live block pages again, and returns chunks
- * without a used page. Descriptors stay until the heap's end: a Free of a wild pointer may be looking at
- * one at any time.
+ * it refuses, everything that is spare is given back. The sweep that does it makes spans without a live
+ * block pages again, and returns chunks without a used page. After much was freed the heap is looked after
+ * in that way every 50 ms until it is calm, by the pressure thread where there is one, else in the course of
+ * calls (heap_tend). Descriptors stay until the heap's end: a Free of a wild pointer may be looking at one
+ * at any time.
  */
 
 #include "heap_private.h"

@@ -106,6 +106,19 @@ static unsigned int share_bits(const struct heap *heap)
     return bits < ROOM_TOP_BITS ? bits : ROOM_TOP_BITS;
 }
 
+/* Under the lock, unless the window is of a span of the cache's own. */
+static void drop_window(struct cache *cache, unsigned int class)
+{
+    struct home *home = home_of(cache, class);
+
+    if (!home->span) return;
+    cursor_of(cache, class)->bits = 0;
+    cursor_of(cache, class)->blocks = 0;
+    if (!home->span->owner) home->span->claimed &= ~((uint64_t)1 << home->window);
+    home->span = NULL;
+    home->records = NULL;
+}
+
 /* Much has been freed. The windows of a thread that frees and then goes idle would keep a chunk each. */
 static void let_go(struct cache *cache)
 {
@@ -125,10 +138,7 @@ static void let_go(struct cache *cache)
         for (class = 0; class < CACHED_COUNT; class++)
         {
             home = home_of(cache, class);
-            if (!home->span || home->span->owner != cache) continue;
-            cursor_of(cache, class)->bits = 0;
-            cursor_of(cache, class)->blocks = 0;
-            home->span = NULL;
+            if (home->span && home->span->owner == cache) drop_window(cache, class);
         }
     }
     __atomic_store_n(&cache->busy, 0, __ATOMIC_RELEASE);
@@ -329,19 +339,6 @@ static bool fill_own(struct heap *heap, struct cache *cache, unsigned int class,
         heap_span_search(&cache->own->list[class], cursor_of(cache, class), home);
     }
     return span != NULL;
-}
-
-/* Under the lock. */
-static void drop_window(struct cache *cache, unsigned int class)
-{
-    struct home *home = home_of(cache, class);
-
-    if (!home->span) return;
-    cursor_of(cache, class)->bits = 0;
-    cursor_of(cache, class)->blocks = 0;
-    if (!home->span->owner) home->span->claimed &= ~((uint64_t)1 << home->window);
-    home->span = NULL;
-    home->records = NULL;
 }
 
 /* The cursor of the class has run out: more blocks for it. Without the lock, but for the common cache. */

@@ -213,8 +213,7 @@ static bool is_wanted(struct pressure *pressure)
 static DWORD WINAPI pressure_thread(void *arg)
 {
     struct pressure *pressure = arg;
-
-    DWORD looked = 0, since, wait = pressure->poll;
+    DWORD looked = 0, since, wait;
     bool alarm = true;
 
     while (is_wanted(pressure))
