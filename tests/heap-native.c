@@ -41,7 +41,9 @@ struct account
     size_t limit, now, top;
 };
 
-static bool charge(struct heap_owner *owner, size_t bytes, unsigned int level)
+static struct heap *heap;
+
+static bool charge(struct heap_owner *owner, size_t bytes, unsigned int level, bool urgent)
 {
     struct account *account = (struct account *)owner;
     size_t now = __atomic_load_n(&account->now, __ATOMIC_RELAXED), top;
@@ -49,7 +51,13 @@ static bool charge(struct heap_owner *owner, size_t bytes, unsigned int level)
     (void)level;
     do
     {
-        if (now + bytes > account->limit) return false;
+        while (now + bytes > account->limit)
+        {
+            if (!urgent || !heap) return false;
+            heap_trim(heap);
+            urgent = false;
+            now = __atomic_load_n(&account->now, __ATOMIC_RELAXED);
+        }
     }
     while (!__atomic_compare_exchange_n(&account->now, &now, now + bytes, 0, __ATOMIC_RELAXED,
             __ATOMIC_RELAXED));
@@ -71,7 +79,6 @@ static void spare(struct heap_owner *owner)
 }
 
 static struct account account = { { charge, credit, spare }, SIZE_MAX / 2, 0, 0 };
-static struct heap *heap;
 static int failures;
 static unsigned int turns = 8000;
 

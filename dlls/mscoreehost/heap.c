@@ -60,7 +60,7 @@ struct heap *heap_create(unsigned int flags, struct heap_owner *owner)
     HANDLE system;
 
     /* Process critical: without its heap there is no runtime. */
-    if (!owner->charge(owner, bytes, 2)) return NULL;
+    if (!owner->charge(owner, bytes, 2, true)) return NULL;
     if (!(system = HeapCreate(flags & HEAP_EXECUTABLE ? HEAP_CREATE_ENABLE_EXECUTE : 0, 0, 0)))
         goto no_system;
     if (!(heap = system_alloc(system, HEAP_ZERO_MEMORY, sizeof(*heap)))) goto no_heap;
@@ -339,7 +339,7 @@ static void *take_any(struct heap *heap, struct cache *cache, size_t size)
 
 void *heap_alloc(struct heap *heap, size_t size, unsigned int level)
 {
-    struct heap_need need;
+    struct heap_need need, refused;
     struct cache *cache;
     bool swept = false;
     void *mem;
@@ -363,9 +363,11 @@ void *heap_alloc(struct heap *heap, size_t size, unsigned int level)
             continue;
         }
         if (heap_grow(heap, &need, level)) continue;
-        /* What is spare here may be just enough. */
-        trim(heap, cache);
+        /* What was spare has been given back, and what that left here may be just enough. */
+        refused = need;
+        memset(&need, 0, sizeof(need));
         if ((mem = try_alloc(heap, cache, size, &need))) return mem;
+        if (need.meta >= refused.meta && need.pages >= refused.pages) return take_any(heap, cache, size);
         if (!heap_grow(heap, &need, level)) return take_any(heap, cache, size);
     }
 }

@@ -18,8 +18,9 @@ struct heap;
  * this one included, to give memory back (heap_trim) before it answers. */
 struct heap_owner
 {
-    /* May the heap take bytes more from the system, for a request of this critical level? */
-    bool (*charge)(struct heap_owner *owner, size_t bytes, unsigned int level);
+    /* May the heap take bytes more from the system, for a request of this critical level? If it cannot do
+     * with less (urgent), the owner trims its heaps, this one included, before it says no. */
+    bool (*charge)(struct heap_owner *owner, size_t bytes, unsigned int level, bool urgent);
     /* It has given bytes back. */
     void (*credit)(struct heap_owner *owner, size_t bytes);
     /* The heap may soon hold memory that it does not use. Somebody may call heap_tend; unless he does, the

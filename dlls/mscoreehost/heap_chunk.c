@@ -157,7 +157,7 @@ bool heap_chunk_grow(struct heap *heap, size_t pages, bool own, unsigned int lev
     if (ask < least) ask = least;
     for (;;)
     {
-        if (heap->owner->charge(heap->owner, ask, level))
+        if (heap->owner->charge(heap->owner, ask, level, ask == least))
         {
             /* The system's own header is as long; the start is then anywhere in a page, and pages still
              * fit. */

@@ -130,7 +130,7 @@ void heap_map_grow(struct heap *heap, unsigned int level)
 
     for (then = now; then / sizeof(struct span *) < PEEK(heap->chunk_bytes) >> PAGE_SHIFT && then < MAP_TOP; )
         then *= 2;
-    if (then == now || !heap->owner->charge(heap->owner, then - now, level)) return;
+    if (then == now || !heap->owner->charge(heap->owner, then - now, level, false)) return;
     if (lock_acquire(&heap->lock))
     {
         if ((heap->front.map_mask + 1) * sizeof(struct span *) == now

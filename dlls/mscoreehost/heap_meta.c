@@ -87,11 +87,11 @@ bool heap_meta_grow(struct heap *heap, size_t bytes, unsigned int level)
     if (ask < 16 << 10) ask = 16 << 10;
     ask = ROUND_UP(ask, PAGE_BYTES);
     if (ask < least) ask = least;
-    if (!heap->owner->charge(heap->owner, ask, level))
+    if (!heap->owner->charge(heap->owner, ask, level, ask == least))
     {
         if (ask == least) return false;
         ask = least;
-        if (!heap->owner->charge(heap->owner, ask, level)) return false;
+        if (!heap->owner->charge(heap->owner, ask, level, true)) return false;
     }
     if (!lock_acquire(&heap->lock)) return false;
     if ((done = !process_is_ending() && extend(heap, ask)))

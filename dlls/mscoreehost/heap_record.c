@@ -14,7 +14,7 @@ static struct span_record *make_table(struct heap *heap, struct span *span, unsi
     DWORD error = GetLastError();
     bool used = false;
 
-    if (!heap->owner->charge(heap->owner, bytes, level)) return NULL;
+    if (!heap->owner->charge(heap->owner, bytes, level, true)) return NULL;
     records = system_alloc(heap->system, HEAP_ZERO_MEMORY, bytes);
     SetLastError(error);
     if (records && lock_acquire(&heap->lock))

@@ -193,7 +193,7 @@ static void grow_buckets(struct heap *heap, struct table *table)
     half = table->count > CHAIN_LENGTH * (table->mask + 1) ? table->mask + 1 : BUCKETS_TOP;
     lock_release(&heap->lock);
     bytes = half * sizeof(*table->buckets);
-    if (half == BUCKETS_TOP || !heap->owner->charge(heap->owner, bytes, 0)) return;
+    if (half == BUCKETS_TOP || !heap->owner->charge(heap->owner, bytes, 0, false)) return;
     if (lock_acquire(&heap->lock))
     {
         if (table->mask + 1 == half
@@ -214,7 +214,7 @@ static bool grow(struct heap *heap, struct table *table, unsigned int level)
     struct slab *slab;
 
     grow_buckets(heap, table);
-    if (!heap->owner->charge(heap->owner, SLAB_BYTES, level)) return false;
+    if (!heap->owner->charge(heap->owner, SLAB_BYTES, level, true)) return false;
     if (!(slab = VirtualAlloc(NULL, SLAB_BYTES, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE))
             || !lock_acquire(&heap->lock))
     {
@@ -351,7 +351,7 @@ void *heap_system_alloc(struct heap *heap, size_t size, unsigned int level)
     struct live live;
     bool entered;
 
-    if (!heap->owner->charge(heap->owner, bytes_taken(size), level)) return NULL;
+    if (!heap->owner->charge(heap->owner, bytes_taken(size), level, true)) return NULL;
     if (take(heap, size, &live))
     {
         do

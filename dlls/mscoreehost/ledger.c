@@ -119,9 +119,11 @@ static bool try_charge(struct ledger *ledger, size_t bytes, unsigned int level)
     return true;
 }
 
-bool ledger_charge(struct ledger *ledger, enum ledger_account account, size_t bytes, unsigned int level)
+bool ledger_charge(struct ledger *ledger, enum ledger_account account, size_t bytes, unsigned int level,
+        bool urgent)
 {
-    if (!try_charge(ledger, bytes, level) && !(ledger_reclaim(ledger) && try_charge(ledger, bytes, level)))
+    if (!try_charge(ledger, bytes, level)
+            && !(urgent && ledger_reclaim(ledger) && try_charge(ledger, bytes, level)))
         return false;
     gauge_add(&ledger->accounts[account], bytes);
     return true;

@@ -83,9 +83,11 @@ void ledger_release(struct ledger *ledger);
 void ledger_set_limit(struct ledger *ledger, const struct ledger_limit *limit);
 void ledger_get_limit(struct ledger *ledger, struct ledger_limit *limit);
 
-/* May bytes more be committed? Before it says no it has every heap give back what it does not use. Whoever
- * cannot do with less then answers a request with E_OUTOFMEMORY, and tells of that below. */
-bool ledger_charge(struct ledger *ledger, enum ledger_account account, size_t bytes, unsigned int level);
+/* May bytes more be committed? Whoever cannot do with less is urgent: before it says no to him it has every
+ * heap give back what it does not use. He then answers a request with E_OUTOFMEMORY, and tells of that
+ * below. */
+bool ledger_charge(struct ledger *ledger, enum ledger_account account, size_t bytes, unsigned int level,
+        bool urgent);
 void ledger_credit(struct ledger *ledger, enum ledger_account account, size_t bytes);
 
 /* A request for bytes was answered with E_OUTOFMEMORY. */

@@ -298,10 +298,10 @@ static const struct IMscoreeHostMallocVtbl mscoree_host_malloc_vtbl =
     mscoree_host_malloc_GetBlocks,
 };
 
-static bool host_malloc_charge(struct heap_owner *owner, size_t bytes, unsigned int level)
+static bool host_malloc_charge(struct heap_owner *owner, size_t bytes, unsigned int level, bool urgent)
 {
     return ledger_charge(CONTAINING_RECORD(owner, struct host_malloc, owner)->ledger, LEDGER_HEAP, bytes,
-            level);
+            level, urgent);
 }
 
 static void host_malloc_credit(struct heap_owner *owner, size_t bytes)

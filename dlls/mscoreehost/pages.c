@@ -206,7 +206,7 @@ static HRESULT alloc_region(struct pages *pages, char *address, size_t size, DWO
     bytes = type & MEM_COMMIT ? count * pages->page_size : 0;
     if (!make_room(pages) || !(region = region_alloc(count)))
         return refuse(E_OUTOFMEMORY, ERROR_NOT_ENOUGH_MEMORY);
-    if (bytes && !ledger_charge(pages->ledger, LEDGER_PAGES, bytes, level))
+    if (bytes && !ledger_charge(pages->ledger, LEDGER_PAGES, bytes, level, true))
     {
         system_free(GetProcessHeap(), region);
         return refuse(E_OUTOFMEMORY, ERROR_COMMITMENT_LIMIT);
@@ -242,7 +242,7 @@ static HRESULT commit(struct pages *pages, char *address, size_t size, DWORD typ
         return alloc_unaccounted(address, size, type, protect, mem);
 
     bytes = (count - count_charged(region, first, count)) * pages->page_size;
-    if (bytes && !ledger_charge(pages->ledger, LEDGER_PAGES, bytes, level))
+    if (bytes && !ledger_charge(pages->ledger, LEDGER_PAGES, bytes, level, true))
         return refuse(E_OUTOFMEMORY, ERROR_COMMITMENT_LIMIT);
     if (!(*mem = VirtualAlloc(address, size, type, protect)))
     {
