@@ -168,7 +168,11 @@ static void *work(void *seed)
         if (block->mem) end_block(block);
         size = random_size(&state);
         kind = next_random(&state) % 8;
-        if (kind == 0) block->mem = heap_alloc_debug(heap, size, 0, __FILE__, __LINE__);
+        if (kind == 0)
+        {
+            if ((block->mem = heap_alloc(heap, size, 0)))
+                heap_note(heap, block->mem, 0, __FILE__, __LINE__);
+        }
         else if (kind == 1) block->mem = heap_alloc_zeroed(heap, size, 0);
         else if (!(block->mem = quick_alloc(size)))
             block->mem = heap_alloc(heap, size, 0);

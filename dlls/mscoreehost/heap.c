@@ -379,14 +379,6 @@ void *heap_alloc_zeroed(struct heap *heap, size_t size, unsigned int level)
     return mem ? memset(mem, 0, size) : NULL;
 }
 
-void *heap_alloc_debug(struct heap *heap, size_t size, unsigned int level, const char *file, int line)
-{
-    void *mem = heap_alloc(heap, size, level);
-
-    if (mem) heap_note(heap, mem, level, file, line);
-    return mem;
-}
-
 static void set_busy(struct cache *cache, uint32_t busy)
 {
     __asm__ volatile("" ::: "memory");

@@ -32,8 +32,8 @@ struct heap_owner
 #define HEAP_EXECUTABLE 0x2
 #define HEAP_SYSTEM 0x4         /* each block is one of the HeapCreate heap: for tools that check that */
 
-/* A live block, as heap_walk shows it. file is NULL and line, thread and level are 0 unless it was made by
- * heap_alloc_debug. */
+/* A live block, as heap_walk shows it. file is NULL and line, thread and level are 0 unless heap_note
+ * was told of it. */
 struct heap_block
 {
     void *mem;
@@ -63,7 +63,9 @@ void heap_destroy(struct heap *heap);
  * Blocks are aligned to 2 * sizeof(void *), from 16 bytes on to 16. */
 void *heap_alloc(struct heap *heap, size_t size, unsigned int level);
 void *heap_alloc_zeroed(struct heap *heap, size_t size, unsigned int level);
-void *heap_alloc_debug(struct heap *heap, size_t size, unsigned int level, const char *file, int line);
+
+/* Records where a live block came from; file is kept as the pointer it is. */
+void heap_note(struct heap *heap, void *mem, unsigned int level, const char *file, int line);
 
 /* False: mem is not the start of a live block of this heap; nothing has happened. Never reads what mem
  * points to. */

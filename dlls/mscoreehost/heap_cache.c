@@ -288,7 +288,6 @@ static struct cache *adopt(struct heap *heap, struct heap_need *need)
         POKE(heap->cache_count, heap->cache_count + 1);
         if (heap->cache_count == 2) close_room(&heap->first->room);
     }
-    cache->parked = false;
     return cache;
 }
 
@@ -484,7 +483,6 @@ static void park(struct heap *heap, struct cache *cache)
         set_room(&cache->room, bytes > 0 ? 0 : bytes, blocks > 0 ? 0 : blocks);
         lock_release(&heap->room_lock);
     }
-    cache->parked = true;
     cache->next_parked = heap->parked;
     heap->parked = cache;
     lock_release(&heap->lock);

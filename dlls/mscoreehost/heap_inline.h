@@ -133,7 +133,6 @@ struct cache
     uint8_t refills;            /* modulo 256 */
     uint8_t windows;            /* taken of spans that it shares with others; 255 for as many and more */
     uint16_t turn;              /* of the heap, when it last let go of what it holds ready */
-    bool parked;
     struct heap *heap;
     struct home *homes;
     struct cache_more *more;
@@ -182,9 +181,6 @@ enum heap_way heap_attach(struct heap *heap, struct heap_front *front);
 
 /* Of a cache whose cursor for size is empty: from the blocks of its own spans. NULL: ask heap_alloc. */
 void *heap_alloc_more(struct cache *cache, size_t size);
-
-/* Records where a live block came from, as heap_alloc_debug does. */
-void heap_note(struct heap *heap, void *mem, unsigned int level, const char *file, int line);
 
 /* The peak rises, or room changes hands. Always 0, so that it can be the end of a method. */
 int heap_settle(struct cache *cache);
