@@ -36,7 +36,7 @@ void system_free(HANDLE system, void *mem)
 }
 
 #define SPINS 100   /* the time of a short stay inside */
-#define YIELDS 64   /* of 0.3 us each, for every sleep */
+#define YIELDS 1024 /* of 0.3 us each, for every sleep, which lasts 1100 and more */
 
 bool lock_wait(struct lock *lock)
 {
