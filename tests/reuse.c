@@ -1,0 +1,817 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Copyright (C) 2026 the mscoreehost authors
+ *
+ * What becomes of freed memory: given back to the system as time goes by, or used again; and large blocks,
+ * which have a way of their own, from one thread and from several.
+ */
+
+#include "fakeclr.h"
+
+#define MIB ((SIZE_T)0x100000)
+#define CLASS_TOP ((SIZE_T)0x8000)      /* larger ones are large blocks */
+#define CUT_TOP ((SIZE_T)0x400000)      /* still larger ones are never cut */
+
+/* ---- fixtures ---- */
+
+static struct callback ear;
+
+static void subscribe(struct host *host)
+{
+    assert_hr(IHostMemoryManager_RegisterMemoryNotificationCallback(host->memory, callback_init(&ear)), S_OK);
+}
+
+/* With the thread that tells of pressure, which also sees to what can be given back. */
+static int setup_watched(void **state)
+{
+    host_setup(state);
+    subscribe(*state);
+    return 0;
+}
+
+/* As a host is with notify=off: there is a callback and no thread. */
+static int setup_silent(void **state)
+{
+    static const HOST_CONTROL_OPTIONS options = {.cbSize = sizeof(options),
+            .dwFlags = HOST_CONTROL_NO_NOTIFICATIONS};
+    static struct host host;
+
+    test_begin();
+    host_open(&host, &options);
+    host_open_malloc(&host, MALLOC_THREADSAFE);
+    subscribe(&host);
+    *state = &host;
+    return 0;
+}
+
+static int teardown_callback(void **state)
+{
+    struct host *host = *state;
+
+    test_begin();
+    assert_hr(IHostMemoryManager_RegisterMemoryNotificationCallback(host->memory, NULL), S_OK);
+    return host_teardown(state);
+}
+
+#define watched_test(function) {#function ", watched", function, setup_watched, teardown_callback, NULL}
+#define silent_test(function) {#function ", silent", function, setup_silent, teardown_callback, NULL}
+
+static ULONGLONG committed(struct host *host)
+{
+    return get_statistics(host).heapCommitted;
+}
+
+/* ---- contents ---- */
+
+/* A large block tells its size at its start; each of its pages, and its end, tell where they are. Two blocks
+ * that share a page would find out. */
+static ULONG_PTR mark_at(const char *at, SIZE_T size)
+{
+    return (ULONG_PTR)at ^ (size << 7) ^ (ULONG_PTR)0x5a5a5a5a;
+}
+
+static void write_marks(char *mem, SIZE_T size)
+{
+    SIZE_T i;
+
+    for (i = sizeof(SIZE_T); i + sizeof(ULONG_PTR) <= size; i += PAGE)
+        *(ULONG_PTR *)(mem + i) = mark_at(mem + i, size);
+    memset(mem + size - sizeof(ULONG_PTR), (unsigned char)mark_at(mem, size), sizeof(ULONG_PTR));
+    *(SIZE_T *)mem = size;
+}
+
+static BOOL has_marks(const char *mem, SIZE_T size)
+{
+    SIZE_T i, end = size - sizeof(ULONG_PTR);
+
+    if (*(const SIZE_T *)mem != size) return FALSE;
+    for (i = sizeof(SIZE_T); i + sizeof(ULONG_PTR) <= end; i += PAGE)
+    {
+        if (*(const ULONG_PTR *)(mem + i) != mark_at(mem + i, size)) return FALSE;
+    }
+    return has_bytes(mem + end, (unsigned char)mark_at(mem, size), sizeof(ULONG_PTR));
+}
+
+/* From CLASS_TOP to top, each octave as often as the next. */
+static SIZE_T large_size(unsigned int *seed, SIZE_T top)
+{
+    SIZE_T size = CLASS_TOP, octaves = 0;
+
+    while (size << octaves < top) octaves++;
+    size <<= next_random(seed) % octaves;
+    size += 1 + next_random(seed) % size;
+    return size < top ? size : top;
+}
+
+static char *new_large(struct host *host, SIZE_T size)
+{
+    SIZE_T told = 0;
+    char *mem = alloc(host, size);
+
+    assert_int_equal((UINT_PTR)mem % MEMORY_ALLOCATION_ALIGNMENT, 0);
+    assert_hr(IMscoreeHostMalloc_GetSize(host->blocks, mem, &told), S_OK);
+    assert_int_equal(told, size);
+    write_marks(mem, size);
+    return mem;
+}
+
+static void assert_refused(struct host *host, char *mem)
+{
+    void *out = POISON;
+    SIZE_T size = 1;
+
+    assert_hr(IHostMalloc_Free(host->malloc, mem), HOST_E_INVALIDOPERATION);
+    assert_hr(IMscoreeHostMalloc_GetSize(host->blocks, mem, &size), HOST_E_INVALIDOPERATION);
+    assert_int_equal(size, 0);
+    assert_hr(IMscoreeHostMalloc_ReAlloc(host->blocks, mem, 100, eTaskCritical, &out),
+            HOST_E_INVALIDOPERATION);
+    assert_null(out);
+}
+
+static void free_large(struct host *host, char *mem, SIZE_T size)
+{
+    assert_true(has_marks(mem, size));
+    assert_hr(IHostMalloc_Free(host->malloc, mem), S_OK);
+}
+
+/* ---- given back by time ---- */
+
+#define LOAD (32 * MIB)
+#define LITTLE (5 * MIB)
+#define GIVE_BACK 5000      /* milliseconds; half a second is usual */
+
+enum kind
+{
+    FEW,            /* of few sizes, to the heap: 65 to 128 bytes */
+    MIXED,          /* three quarters of them up to 256 bytes, the others up to CLASS_TOP */
+    LARGE           /* up to CUT_TOP, a few up to twice that */
+};
+
+/* There is one: the threads of a test take turns. */
+static struct load
+{
+    struct host *host;
+    enum kind kind;
+    unsigned int count;
+    void *mem[0x70000];
+    HANDLE filled, end;
+    bool keep;                          /* the thread that fills leaves it to another to free */
+    struct verdict verdict;
+}
+load;
+
+static SIZE_T load_size(unsigned int *seed)
+{
+    unsigned int dice = next_random(seed) % 16;
+
+    if (load.kind == LARGE) return large_size(seed, dice ? CUT_TOP : 2 * CUT_TOP);
+    if (load.kind == FEW) return 65 + next_random(seed) % 64;
+    return 1 + next_random(seed) % (dice < 12 ? 256 : dice < 15 ? 2048 : CLASS_TOP);
+}
+
+static void fill(void)
+{
+    unsigned int seed = 1;
+    SIZE_T bytes = 0;
+
+    for (load.count = 0; bytes < LOAD && load.count < ARRAY_SIZE(load.mem); load.count++)
+    {
+        SIZE_T size = load_size(&seed);
+        void *mem = NULL;
+
+        expect(&load.verdict, IHostMalloc_Alloc(load.host->malloc, size, eTaskCritical, &mem) == S_OK);
+        expect(&load.verdict, mem != NULL);
+        if (!mem) return;
+        memset(mem, (unsigned char)load.count, size < PAGE ? size : PAGE);
+        load.mem[load.count] = mem;
+        bytes += size;
+    }
+    expect(&load.verdict, bytes >= LOAD);
+}
+
+static void empty(void)
+{
+    unsigned int seed = 1, i;
+
+    for (i = 0; i < load.count; i++)
+    {
+        SIZE_T size = load_size(&seed);
+
+        expect(&load.verdict, has_bytes(load.mem[i], (unsigned char)i, size < PAGE ? size : PAGE));
+        expect(&load.verdict, IHostMalloc_Free(load.host->malloc, load.mem[i]) == S_OK);
+    }
+}
+
+static void load_begin(struct host *host, enum kind kind)
+{
+    load.host = host;
+    load.kind = kind;
+    load.verdict.line = 0;
+}
+
+/* What a program does that is not quite idle. */
+static void make_calls(struct host *host, unsigned int *seed)
+{
+    unsigned int i;
+
+    for (i = 0; i < 8; i++)
+        assert_hr(IHostMalloc_Free(host->malloc, alloc(host, 1 + next_random(seed) % 256)), S_OK);
+}
+
+static void assert_given_back(struct host *host, bool calls, SIZE_T rest)
+{
+    DWORD start = GetTickCount();
+    HOST_MEMORY_STATISTICS stats;
+    unsigned int seed = 7;
+
+    assert_verdict(&load.verdict);
+    while ((stats = get_statistics(host)).heapCommitted >= rest && GetTickCount() - start < GIVE_BACK)
+    {
+        if (calls) make_calls(host, &seed);
+        Sleep(10);
+    }
+    if (stats.heapCommitted >= rest)
+        fail_msg("0x%x bytes are still committed", (unsigned int)stats.heapCommitted);
+    assert_equal_64(stats.committed, stats.heapCommitted);
+    assert_true(stats.peakHeapCommitted >= LOAD);
+    assert_equal_64(stats.heapLiveBlocks, 0);
+    assert_equal_64(stats.heapLiveBytes, 0);
+
+    /* The heap goes on as before. */
+    fill();
+    assert_equal_64(get_statistics(host).heapLiveBlocks, load.count);
+    empty();
+    assert_verdict(&load.verdict);
+    assert_equal_64(get_statistics(host).heapLiveBlocks, 0);
+}
+
+static void give_back(struct host *host, enum kind kind, bool calls, SIZE_T rest)
+{
+    load_begin(host, kind);
+    fill();
+    assert_true(committed(host) >= LOAD);
+    empty();
+    assert_given_back(host, calls, rest);
+}
+
+static void test_given_back_while_idle(void **state)
+{
+    test_begin();
+    give_back(*state, FEW, false, LITTLE);
+}
+
+/* A thread that makes no calls keeps hold of the span it took from last, of each size, and so of as many
+ * chunks. Sizes are many here. */
+static void test_mixed_given_back_while_idle(void **state)
+{
+    test_begin();
+    give_back(*state, MIXED, false, LOAD / 4 * 3);
+}
+
+static void test_large_given_back_while_idle(void **state)
+{
+    test_begin();
+    give_back(*state, LARGE, false, LITTLE);
+}
+
+static void test_given_back_between_calls(void **state)
+{
+    test_begin();
+    give_back(*state, MIXED, true, LITTLE);
+}
+
+static void test_large_given_back_between_calls(void **state)
+{
+    test_begin();
+    give_back(*state, LARGE, true, LITTLE);
+}
+
+static DWORD WINAPI fill_and_rest(void *arg)
+{
+    struct load *mine = arg;
+
+    fill();
+    if (!mine->keep) empty();
+    SetEvent(mine->filled);
+    WaitForSingleObject(mine->end, 120000);
+    return 0;
+}
+
+/* The thread whose memory it was makes no more calls; this one does. */
+static void give_back_for_another(struct host *host, enum kind kind, bool keep)
+{
+    HANDLE thread;
+
+    load_begin(host, kind);
+    load.keep = keep;
+    load.filled = CreateEventW(NULL, TRUE, FALSE, NULL);
+    load.end = CreateEventW(NULL, TRUE, FALSE, NULL);
+    thread = start_thread(fill_and_rest, &load);
+    assert_int_equal(WaitForSingleObject(load.filled, 60000), WAIT_OBJECT_0);
+    if (keep)
+    {
+        assert_true(committed(host) >= LOAD);
+        empty();
+    }
+    assert_given_back(host, true, LITTLE);
+    SetEvent(load.end);
+    join_thread(thread);
+    CloseHandle(load.filled);
+    CloseHandle(load.end);
+}
+
+static void test_given_back_after_a_thread_that_rests(void **state)
+{
+    test_begin();
+    give_back_for_another(*state, FEW, false);
+}
+
+static void test_large_given_back_after_a_thread_that_rests(void **state)
+{
+    test_begin();
+    give_back_for_another(*state, LARGE, false);
+}
+
+static void test_given_back_by_another_thread(void **state)
+{
+    test_begin();
+    give_back_for_another(*state, FEW, true);
+}
+
+static void test_large_given_back_by_another_thread(void **state)
+{
+    test_begin();
+    give_back_for_another(*state, LARGE, true);
+}
+
+/* ---- large blocks used again ---- */
+
+#define SLOTS 16
+
+/* Of the most that was live: holes that nothing fits in, and what is kept for a while. */
+static void assert_peak(struct host *host, SIZE_T live)
+{
+    HOST_MEMORY_STATISTICS stats = get_statistics(host);
+
+    if (stats.peakHeapCommitted > 3 * (ULONGLONG)live + 16 * MIB)
+        fail_msg("0x%x bytes were committed for 0x%x", (unsigned int)stats.peakHeapCommitted,
+                (unsigned int)live);
+}
+
+static void test_large_used_again(void **state)
+{
+    struct host *host = *state;
+    unsigned int round, i, seed = 3;
+    HOST_MEMORY_STATISTICS stats;
+    SIZE_T size[SLOTS], live, most = 0;
+    char *mem[SLOTS];
+
+    test_begin();
+    for (round = 0; round < 100; round++)
+    {
+        for (i = 0, live = 0; i < SLOTS; i++)
+        {
+            size[i] = large_size(&seed, CUT_TOP);
+            mem[i] = new_large(host, size[i]);
+            live += size[i];
+        }
+        if (live > most) most = live;
+        stats = get_statistics(host);
+        assert_equal_64(stats.heapLiveBlocks, SLOTS);
+        assert_equal_64(stats.heapLiveBytes, live);
+        for (i = 0; i < SLOTS; i++) free_large(host, mem[i], size[i]);
+        for (i = 0; i < SLOTS; i++) assert_refused(host, mem[i]);
+    }
+    assert_peak(host, most);
+    assert_equal_64(get_statistics(host).heapLiveBlocks, 0);
+    assert_equal_64(get_statistics(host).heapLiveBytes, 0);
+}
+
+static void test_large_replaced(void **state)
+{
+    struct host *host = *state;
+    unsigned int turn, i, seed = 5;
+    SIZE_T size[SLOTS] = {0};
+    char *mem[SLOTS] = {0};
+
+    test_begin();
+    for (turn = 0; turn < 2000; turn++)
+    {
+        i = next_random(&seed) % SLOTS;
+        if (mem[i]) free_large(host, mem[i], size[i]);
+        size[i] = large_size(&seed, CUT_TOP);
+        mem[i] = new_large(host, size[i]);
+    }
+    for (i = 0; i < SLOTS; i++)
+    {
+        if (mem[i]) free_large(host, mem[i], size[i]);
+    }
+    assert_peak(host, (SIZE_T)get_statistics(host).peakHeapLiveBytes);
+    assert_equal_64(get_statistics(host).heapLiveBlocks, 0);
+    assert_equal_64(get_statistics(host).heapLiveBytes, 0);
+}
+
+/* What the heap takes for its own use while blocks that fit are made. */
+#define GROWTH (256 * 1024)
+
+/* Pages of one freed block serve many, and become one again, with live blocks before and behind. */
+static void test_large_cut_and_merged(void **state)
+{
+    static const SIZE_T pieces[] = {0x40000, 0x80000, 0x10000, 0x150000, 0xd000, 0x100000, 0x200000};
+    struct host *host = *state;
+    char *mem[CUT_TOP / 0xd000 + 1], *whole, *before, *behind;
+    SIZE_T size[ARRAY_SIZE(mem)], left;
+    unsigned int i, j, count;
+    ULONGLONG most;
+
+    test_begin();
+    before = new_large(host, CUT_TOP);
+    whole = new_large(host, CUT_TOP);
+    behind = new_large(host, CUT_TOP);
+    most = committed(host) + GROWTH;
+    for (i = 0; i < ARRAY_SIZE(pieces); i++)
+    {
+        free_large(host, whole, CUT_TOP);
+        for (count = 0, left = CUT_TOP; left; count++)
+        {
+            size[count] = left < pieces[i] ? left : pieces[i];
+            left -= size[count];
+            /* Not all whole pages. */
+            size[count] -= count;
+            mem[count] = new_large(host, size[count]);
+        }
+        assert_true(committed(host) <= most);
+        assert_true(has_marks(before, CUT_TOP));
+        assert_true(has_marks(behind, CUT_TOP));
+        /* In an order that is neither first first nor last first. */
+        for (j = 0; j < count; j += 2) free_large(host, mem[j], size[j]);
+        for (j = 1; j < count; j += 2) free_large(host, mem[j], size[j]);
+        whole = new_large(host, CUT_TOP);
+        assert_true(committed(host) <= most);
+        assert_true(has_marks(before, CUT_TOP));
+        assert_true(has_marks(behind, CUT_TOP));
+    }
+    free_large(host, whole, CUT_TOP);
+    free_large(host, before, CUT_TOP);
+    free_large(host, behind, CUT_TOP);
+    assert_equal_64(get_statistics(host).heapLiveBlocks, 0);
+    assert_equal_64(get_statistics(host).invalidFrees, 0);
+}
+
+/* Two neighbours make room for one of their joint size, while all others are live. */
+static void test_large_neighbours_merged(void **state)
+{
+    const SIZE_T size = CUT_TOP / SLOTS;
+    struct host *host = *state;
+    char *mem[SLOTS], *sorted[SLOTS], *both;
+    unsigned int i, j, pairs = 0;
+    ULONGLONG most;
+
+    test_begin();
+    both = new_large(host, CUT_TOP);
+    most = committed(host) + GROWTH;
+    free_large(host, both, CUT_TOP);
+    for (i = 0; i < SLOTS; i++)
+    {
+        mem[i] = new_large(host, size);
+        for (j = i; j && sorted[j - 1] > mem[i]; j--) sorted[j] = sorted[j - 1];
+        sorted[j] = mem[i];
+    }
+    assert_true(committed(host) <= most);
+    for (i = 0; i + 1 < SLOTS; i++)
+    {
+        if (sorted[i + 1] != sorted[i] + size) continue;
+        pairs++;
+        free_large(host, sorted[i + 1], size);
+        free_large(host, sorted[i], size);
+        both = new_large(host, 2 * size - 5);
+        assert_true(committed(host) <= most);
+        for (j = 0; j < SLOTS; j++)
+        {
+            if (j < i || j > i + 1) assert_true(has_marks(sorted[j], size));
+        }
+        free_large(host, both, 2 * size - 5);
+        sorted[i] = new_large(host, size);
+        sorted[i + 1] = new_large(host, size);
+        assert_true(committed(host) <= most);
+        if (sorted[i] > sorted[i + 1])
+        {
+            both = sorted[i];
+            sorted[i] = sorted[i + 1];
+            sorted[i + 1] = both;
+        }
+    }
+    assert_true(pairs >= SLOTS / 2);
+    for (i = 0; i < SLOTS; i++) free_large(host, sorted[i], size);
+    assert_equal_64(get_statistics(host).heapLiveBlocks, 0);
+}
+
+/* A block in the memory of a larger one: nothing but its own start is valid, of neither. */
+static void test_large_pointers_refused(void **state)
+{
+    static const SIZE_T sizes[] = {CLASS_TOP + 1, 0x9000, 0x20000 - 3, 0x100000, CUT_TOP - 1, CUT_TOP,
+            CUT_TOP + 1, 2 * CUT_TOP + 12345};
+    struct host *host = *state;
+    SIZE_T larger, wrong[9];
+    unsigned int i, j, turn;
+    ULONGLONG refused;
+    char *mem, *old;
+
+    test_begin();
+    for (turn = 0; turn < 2; turn++)
+    {
+        for (i = 0; i < ARRAY_SIZE(sizes); i++)
+        {
+            larger = sizes[i] + sizes[i] / 8;
+            old = new_large(host, larger);
+            free_large(host, old, larger);
+            assert_refused(host, old);
+            mem = new_large(host, sizes[i]);
+            wrong[0] = 1;
+            wrong[1] = 16;
+            wrong[2] = PAGE;
+            wrong[3] = CLASS_TOP;
+            wrong[4] = sizes[i] / 2 & ~(SIZE_T)15;
+            wrong[5] = (sizes[i] - 1) & ~(PAGE - 1);
+            wrong[6] = sizes[i] - 1;
+            wrong[7] = sizes[i];
+            wrong[8] = (SIZE_T)-16;
+            refused = get_statistics(host).invalidFrees;
+            for (j = 0; j < ARRAY_SIZE(wrong); j++) assert_refused(host, mem + wrong[j]);
+            if (old != mem) assert_refused(host, old);
+            /* A Free and a ReAlloc each. */
+            assert_equal_64(get_statistics(host).invalidFrees, refused + 2 * (j + (old != mem)));
+            free_large(host, mem, sizes[i]);
+            assert_refused(host, mem);
+            assert_equal_64(get_statistics(host).heapLiveBlocks, 0);
+            assert_equal_64(get_statistics(host).heapLiveBytes, 0);
+        }
+    }
+}
+
+/* ---- large blocks and several threads ---- */
+
+#define WORKERS 4
+#define BLOCKS 5000
+#define BOX 8
+
+/* Blocks on their way from one thread to the next. */
+struct box
+{
+    void *volatile mem[BOX];
+};
+
+struct worker
+{
+    struct host *host;
+    struct box *out, *in;               /* NULL: makes none, frees none */
+    unsigned int seed;
+    struct verdict verdict;
+};
+
+static bool make_one(struct worker *worker, unsigned int made)
+{
+    SIZE_T size = large_size(&worker->seed, worker->seed % 64 ? 16 * CLASS_TOP : CUT_TOP);
+    void *mem = NULL;
+
+    expect(&worker->verdict, IHostMalloc_Alloc(worker->host->malloc, size, eTaskCritical, &mem) == S_OK);
+    expect(&worker->verdict, mem != NULL);
+    if (!mem) return false;
+    write_marks(mem, size);
+    InterlockedExchangePointer((void **)&worker->out->mem[made % BOX], mem);
+    return true;
+}
+
+static void free_one(struct worker *worker, char *mem)
+{
+    SIZE_T size = 0;
+
+    expect(&worker->verdict, IMscoreeHostMalloc_GetSize(worker->host->blocks, mem, &size) == S_OK);
+    expect(&worker->verdict, size > CLASS_TOP && has_marks(mem, size));
+    expect(&worker->verdict, IHostMalloc_Free(worker->host->malloc, mem) == S_OK);
+}
+
+static DWORD WINAPI pass_on(void *arg)
+{
+    struct worker *worker = arg;
+    unsigned int made = worker->out ? 0 : BLOCKS, freed = worker->in ? 0 : BLOCKS;
+    DWORD start = GetTickCount();
+    bool moved;
+
+    while (made < BLOCKS || freed < BLOCKS)
+    {
+        moved = false;
+        if (made < BLOCKS && !worker->out->mem[made % BOX])
+        {
+            if (!make_one(worker, made++)) break;
+            moved = true;
+        }
+        if (freed < BLOCKS && worker->in->mem[freed % BOX])
+        {
+            free_one(worker, InterlockedExchangePointer((void **)&worker->in->mem[freed++ % BOX], NULL));
+            moved = true;
+        }
+        if (moved) continue;
+        if (GetTickCount() - start > 60000) break;
+        SwitchToThread();
+    }
+    expect(&worker->verdict, made == BLOCKS && freed == BLOCKS);
+    return 0;
+}
+
+static void assert_all_freed(struct host *host)
+{
+    HOST_MEMORY_STATISTICS stats = get_statistics(host);
+    SIZE_T count = 1;
+
+    assert_equal_64(stats.heapLiveBlocks, 0);
+    assert_equal_64(stats.heapLiveBytes, 0);
+    assert_hr(IMscoreeHostMalloc_GetBlocks(host->blocks, 0, NULL, &count), S_OK);
+    assert_int_equal(count, 0);
+    assert_hr(IMscoreeHostMemory_Trim(host->accounts, NULL), S_OK);
+    assert_true(committed(host) < LITTLE);
+}
+
+static void test_large_freed_by_another_thread(void **state)
+{
+    static struct worker workers[2];
+    static struct box box;
+    struct host *host = *state;
+    unsigned int i;
+
+    test_begin();
+    memset(&box, 0, sizeof(box));
+    workers[0] = (struct worker){.host = host, .out = &box, .seed = 11};
+    workers[1] = (struct worker){.host = host, .in = &box, .seed = 12};
+    run_threads(workers, pass_on);
+    for (i = 0; i < ARRAY_SIZE(workers); i++) assert_verdict(&workers[i].verdict);
+    assert_equal_64(get_statistics(host).invalidFrees, 0);
+    assert_all_freed(host);
+}
+
+/* Each makes what the next one frees, the last one for the first. */
+static void test_large_freed_in_a_ring(void **state)
+{
+    static struct worker workers[WORKERS];
+    static struct box boxes[WORKERS];
+    struct host *host = *state;
+    unsigned int i;
+
+    test_begin();
+    memset(boxes, 0, sizeof(boxes));
+    for (i = 0; i < WORKERS; i++)
+        workers[i] = (struct worker){.host = host, .out = &boxes[i], .in = &boxes[(i + 1) % WORKERS],
+        .seed = 21 + i};
+    run_threads(workers, pass_on);
+    for (i = 0; i < WORKERS; i++) assert_verdict(&workers[i].verdict);
+    assert_equal_64(get_statistics(host).invalidFrees, 0);
+    assert_all_freed(host);
+}
+
+/* Two threads free each block of a list at one instant. */
+#define RACES 64
+
+struct race
+{
+    IHostMalloc *malloc;
+    void *mem[RACES];
+    volatile LONG arrived;
+    volatile LONG winners[RACES];
+    struct verdict verdict;
+};
+
+struct racer
+{
+    struct race *race;
+    unsigned int seed;
+};
+
+static DWORD WINAPI run_race(void *arg)
+{
+    struct racer *racer = arg;
+    struct race *race = racer->race;
+    unsigned int turns, delay;
+    HRESULT hr;
+    LONG i;
+
+    for (i = 0; i < RACES; i++)
+    {
+        InterlockedIncrement(&race->arrived);
+        for (turns = 0; race->arrived < 2 * (i + 1); turns++)
+        {
+            if (turns < 2000) YieldProcessor();
+            else SwitchToThread();
+        }
+        /* The one that comes last to the line is late; now and then it is not. */
+        for (delay = next_random(&racer->seed) % 64; delay; delay--) __asm__ volatile("" ::: "memory");
+        hr = IHostMalloc_Free(race->malloc, race->mem[i]);
+        if (hr == S_OK) InterlockedIncrement(&race->winners[i]);
+        else expect(&race->verdict, hr == HOST_E_INVALIDOPERATION);
+    }
+    return 0;
+}
+
+/* A malloc of its own each time: in a new one the blocks are their maker's alone to free, until another
+ * thread does. */
+static void race_in_new_mallocs(struct host *host, bool owner)
+{
+    static struct race race;
+    struct racer racers[2] = {{&race, 1}, {&race, 2}};
+    unsigned int batch, i;
+    HANDLE threads[2];
+
+    for (batch = 0; batch < 60; batch++)
+    {
+        memset(&race, 0, sizeof(race));
+        assert_hr(IHostMemoryManager_CreateMalloc(host->memory, MALLOC_THREADSAFE, &race.malloc), S_OK);
+        for (i = 0; i < RACES; i++)
+        {
+            assert_hr(IHostMalloc_Alloc(race.malloc, CLASS_TOP + 1 + i * 512, eTaskCritical, &race.mem[i]),
+                    S_OK);
+        }
+        threads[0] = start_thread(run_race, &racers[0]);
+        if (owner) run_race(&racers[1]);
+        else
+        {
+            threads[1] = start_thread(run_race, &racers[1]);
+            join_thread(threads[1]);
+        }
+        join_thread(threads[0]);
+        assert_verdict(&race.verdict);
+        for (i = 0; i < RACES; i++) assert_int_equal(race.winners[i], 1);
+        assert_equal_64(get_statistics(host).heapLiveBlocks, 0);
+        assert_equal_64(get_statistics(host).heapLiveBytes, 0);
+        assert_equal_64(get_statistics(host).invalidFrees, (batch + 1) * RACES);
+        assert_int_equal(IHostMalloc_Release(race.malloc), 0);
+    }
+}
+
+static void test_large_freed_at_once_by_maker_and_another(void **state)
+{
+    test_begin();
+    race_in_new_mallocs(*state, true);
+}
+
+static void test_large_freed_at_once_by_two_others(void **state)
+{
+    test_begin();
+    race_in_new_mallocs(*state, false);
+}
+
+/* The same blocks again and again, which by then several threads have freed. */
+static void test_large_freed_at_once_again(void **state)
+{
+    static struct race race;
+    struct racer racers[2] = {{&race, 3}, {&race, 4}};
+    struct host *host = *state;
+    unsigned int batch, i;
+    HANDLE thread;
+
+    test_begin();
+    for (batch = 0; batch < 100; batch++)
+    {
+        memset(&race, 0, sizeof(race));
+        race.malloc = host->malloc;
+        for (i = 0; i < RACES; i++) race.mem[i] = new_large(host, CLASS_TOP + 1 + i * 512);
+        thread = start_thread(run_race, &racers[0]);
+        run_race(&racers[1]);
+        join_thread(thread);
+        assert_verdict(&race.verdict);
+        for (i = 0; i < RACES; i++) assert_int_equal(race.winners[i], 1);
+        assert_equal_64(get_statistics(host).heapLiveBlocks, 0);
+        assert_equal_64(get_statistics(host).heapLiveBytes, 0);
+        assert_equal_64(get_statistics(host).invalidFrees, (batch + 1) * RACES);
+    }
+    assert_all_freed(host);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] =
+    {
+        watched_test(test_given_back_while_idle),
+        watched_test(test_mixed_given_back_while_idle),
+        watched_test(test_large_given_back_while_idle),
+        host_test(test_given_back_between_calls),
+        silent_test(test_given_back_between_calls),
+        watched_test(test_given_back_between_calls),
+        host_test(test_large_given_back_between_calls),
+        host_test(test_given_back_after_a_thread_that_rests),
+        watched_test(test_given_back_after_a_thread_that_rests),
+        host_test(test_large_given_back_after_a_thread_that_rests),
+        host_test(test_given_back_by_another_thread),
+        watched_test(test_large_given_back_by_another_thread),
+        host_test(test_large_used_again),
+        host_test(test_large_replaced),
+        host_test(test_large_cut_and_merged),
+        host_test(test_large_neighbours_merged),
+        host_test(test_large_pointers_refused),
+        host_test(test_large_freed_by_another_thread),
+        host_test(test_large_freed_in_a_ring),
+        host_test(test_large_freed_at_once_by_maker_and_another),
+        host_test(test_large_freed_at_once_by_two_others),
+        host_test(test_large_freed_at_once_again),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
