@@ -48,6 +48,7 @@
 
 #include "heap_private.h"
 
+#define SWEEP_GAIN(bytes) ((bytes) / 16 + (256 << 10))
 #define WIDE_AFTER 64       /* requests above INLINE_TOP, after which a thread gets cursors for them */
 
 struct heap *heap_create(unsigned int flags, struct heap_owner *owner)
@@ -226,25 +227,24 @@ size_t heap_trim(struct heap *heap)
     return trim(heap, heap->way == HEAP_WAY_SOLO ? NULL : heap_cache_of(&heap->front, heap->way));
 }
 
-/* Before more is taken from the system: are there spans without a live block? Looking for them costs 0.1
- * us each, so that it is done less and less often while it finds little. */
+/* Before more is taken from the system: are there spans without a live block? Looking for them costs as much
+ * as growing by a few dozen pages. So it is done where much is not live, and after one that found little only
+ * when there is more of that. */
 static bool sweep_instead(struct heap *heap)
 {
-    unsigned int skip = PEEK(heap->skip_sweeps);
+    size_t bytes = PEEK(heap->chunk_bytes), found = 0, unused;
+    struct heap_usage usage;
     struct chunk *chunk;
-    size_t found = 0;
 
-    if (PEEK(heap->skipped_sweeps) < skip)
-    {
-        POKE(heap->skipped_sweeps, PEEK(heap->skipped_sweeps) + 1);
-        return false;
-    }
-    POKE(heap->skipped_sweeps, 0);
+    heap_get_usage(heap, &usage);
+    unused = bytes > usage.live_bytes ? bytes - usage.live_bytes : 0;
+    if (unused < PEEK(heap->left_unused)) POKE(heap->left_unused, unused);
+    if (unused < bytes / 8 || unused < PEEK(heap->left_unused) + SWEEP_GAIN(bytes)) return false;
     heap_give_back(heap, AGE_NEVER);
     if (!lock_acquire(&heap->lock)) return false;
     for (chunk = heap->chunks; chunk; chunk = chunk->next) found += chunk->own ? 0 : chunk->free_count;
-    skip = found * 32 >= heap->chunk_bytes >> PAGE_SHIFT ? 0 : skip < 4 ? 2 * skip + 1 : 7;
-    POKE(heap->skip_sweeps, skip);
+    found *= PAGE_BYTES;
+    POKE(heap->left_unused, found >= SWEEP_GAIN(bytes) ? 0 : unused - found);
     lock_release(&heap->lock);
     return found != 0;
 }

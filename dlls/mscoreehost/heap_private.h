@@ -162,8 +162,7 @@ struct heap
     unsigned int vain_turns;            /* in which nothing could be given back */
     unsigned int wait_turns;
     size_t tended_live;
-    unsigned int skip_sweeps;           /* at growth, since the last ones found nothing */
-    unsigned int skipped_sweeps;
+    size_t left_unused;                 /* and not live, after a sweep that found little */
 
     struct system_blocks *blocks;       /* of a heap with HEAP_SYSTEM, which uses nothing else from regions on
                                          * but committed */

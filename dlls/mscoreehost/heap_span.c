@@ -13,7 +13,7 @@
 #endif
 
 #define SPAN_TOP 65536
-#define SHARED_TOP 4096
+#define SHARED_TOP 32768
 #define SEARCH_WINDOWS 64
 #define SHARE_ALL 2             /* so many spans of a list shared: the others will be too */
 
@@ -219,36 +219,35 @@ void *heap_alloc_more(struct cache *cache, size_t size)
     return size > CLASS_TOP ? heap_large_again(cache, size) : small_more(cache, size);
 }
 
-/* Pages without a rest. */
-static size_t fitting_pages(size_t block)
+/* So many pages, or a few more where less is left over then than an eighth. */
+static unsigned int fitting_pages(unsigned int pages, size_t block)
 {
-    size_t pages;
-
-    for (pages = 1; pages * PAGE_BYTES % block; pages++) ;
+    while (pages * PAGE_BYTES % block * 8 > pages * PAGE_BYTES) pages++;
     return pages;
 }
 
 /* A list that has little gets little: half of what it has, between a page (or a block) and 64 KiB. Fewer
  * and longer spans would be quicker, since their descriptors share the processor's first cache with all
- * else, and waste more. Spans that threads share are small and so are their windows, so that a thread which
- * is idle holds few blocks. */
+ * else, and waste more. Spans that threads share are smaller, since one live block keeps all of a span, and
+ * so are their windows, so that a thread which is idle holds few blocks. */
 struct span *heap_span_new(struct heap *heap, struct cache *owner, unsigned int class, size_t least,
         struct heap_need *need)
 {
     struct span_list *list = owner ? &owner->own->list[class] : &heap->shared[class];
     size_t block = heap_class_sizes[class], bytes = (size_t)list->pages * PAGE_BYTES / 2;
-    bool small = block <= SLACK_TOP;
+    bool small = block <= SLACK_TOP, fitting = list->pages * PAGE_BYTES >= 16 * block;
     unsigned int pages, blocks, i;
     struct span *span;
     uint8_t *state;
     char *base;
 
+    if (!owner) bytes /= 16;
     if (bytes > (owner ? SPAN_TOP : SHARED_TOP)) bytes = owner ? SPAN_TOP : SHARED_TOP;
-    if (!small) bytes = list->pages * PAGE_BYTES < 4 * block ? 0 : fitting_pages(block) * PAGE_BYTES;
     if (bytes < least) bytes = least;
 again:
     if (bytes < block) bytes = block;
     pages = (unsigned int)(ROUND_UP(bytes, PAGE_BYTES) >> PAGE_SHIFT);
+    if (fitting) pages = fitting_pages(pages, block);
     blocks = (unsigned int)((pages << PAGE_SHIFT) / block);
     if ((span = heap->spare_spans)) heap->spare_spans = span->next;
     else if ((span = heap_meta_take(heap, sizeof(*span), need))) memset(span, 0, sizeof(*span));
@@ -294,7 +293,8 @@ no_state:
     span->next = heap->spare_spans;
     heap->spare_spans = span;
     if (need->meta || least || pages == ROUND_UP(block, PAGE_BYTES) >> PAGE_SHIFT) return NULL;
-    bytes = 0;      /* perhaps there is room for the smallest */
+    bytes = 0;
+    fitting = false;    /* perhaps there is room for the smallest */
     goto again;
 }
 
