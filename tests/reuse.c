@@ -137,6 +137,7 @@ static void free_large(struct host *host, char *mem, SIZE_T size)
 /* ---- given back by time ---- */
 
 #define LOAD (32 * MIB)
+#define LARGE_LOAD (16 * MIB)       /* from more than 32 MiB of free large blocks on age is not asked */
 #define LITTLE (5 * MIB)
 #define GIVE_BACK 5000      /* milliseconds; half a second is usual */
 
@@ -155,6 +156,7 @@ static struct load
     unsigned int count;
     void *mem[0x70000];
     HANDLE filled, end;
+    SIZE_T bytes;                       /* at least */
     bool keep;                          /* the thread that fills leaves it to another to free */
     struct verdict verdict;
 }
@@ -174,7 +176,7 @@ static void fill(void)
     unsigned int seed = 1;
     SIZE_T bytes = 0;
 
-    for (load.count = 0; bytes < LOAD && load.count < ARRAY_SIZE(load.mem); load.count++)
+    for (load.count = 0; bytes < load.bytes && load.count < ARRAY_SIZE(load.mem); load.count++)
     {
         SIZE_T size = load_size(&seed);
         void *mem = NULL;
@@ -186,7 +188,7 @@ static void fill(void)
         load.mem[load.count] = mem;
         bytes += size;
     }
-    expect(&load.verdict, bytes >= LOAD);
+    expect(&load.verdict, bytes >= load.bytes);
 }
 
 static void empty(void)
@@ -206,6 +208,7 @@ static void load_begin(struct host *host, enum kind kind)
 {
     load.host = host;
     load.kind = kind;
+    load.bytes = kind == LARGE ? LARGE_LOAD : LOAD;
     load.verdict.line = 0;
 }
 
@@ -233,7 +236,7 @@ static void assert_given_back(struct host *host, bool calls, SIZE_T rest)
     if (stats.heapCommitted >= rest)
         fail_msg("0x%x bytes are still committed", (unsigned int)stats.heapCommitted);
     assert_equal_64(stats.committed, stats.heapCommitted);
-    assert_true(stats.peakHeapCommitted >= LOAD);
+    assert_true(stats.peakHeapCommitted >= load.bytes);
     assert_equal_64(stats.heapLiveBlocks, 0);
     assert_equal_64(stats.heapLiveBytes, 0);
 
@@ -249,7 +252,7 @@ static void give_back(struct host *host, enum kind kind, bool calls, SIZE_T rest
 {
     load_begin(host, kind);
     fill();
-    assert_true(committed(host) >= LOAD);
+    assert_true(committed(host) >= load.bytes);
     empty();
     assert_given_back(host, calls, rest);
 }
@@ -310,7 +313,7 @@ static void give_back_for_another(struct host *host, enum kind kind, bool keep)
     assert_int_equal(WaitForSingleObject(load.filled, 60000), WAIT_OBJECT_0);
     if (keep)
     {
-        assert_true(committed(host) >= LOAD);
+        assert_true(committed(host) >= load.bytes);
         empty();
     }
     assert_given_back(host, true, LITTLE);
@@ -347,13 +350,15 @@ static void test_large_given_back_by_another_thread(void **state)
 /* ---- large blocks used again ---- */
 
 #define SLOTS 16
+#define ROUND 6
 
-/* Of the most that was live: holes that nothing fits in, and what is kept for a while. */
+/* Holes that nothing fits in, and what is kept for a while, are as much again. Where nothing is used again
+ * there is far more: the heap keeps 32 MiB. */
 static void assert_peak(struct host *host, SIZE_T live)
 {
     HOST_MEMORY_STATISTICS stats = get_statistics(host);
 
-    if (stats.peakHeapCommitted > 3 * (ULONGLONG)live + 16 * MIB)
+    if (stats.peakHeapCommitted > 3 * (ULONGLONG)live + 4 * MIB)
         fail_msg("0x%x bytes were committed for 0x%x", (unsigned int)stats.peakHeapCommitted,
                 (unsigned int)live);
 }
@@ -363,13 +368,13 @@ static void test_large_used_again(void **state)
     struct host *host = *state;
     unsigned int round, i, seed = 3;
     HOST_MEMORY_STATISTICS stats;
-    SIZE_T size[SLOTS], live, most = 0;
-    char *mem[SLOTS];
+    SIZE_T size[ROUND], live, most = 0;
+    char *mem[ROUND];
 
     test_begin();
     for (round = 0; round < 100; round++)
     {
-        for (i = 0, live = 0; i < SLOTS; i++)
+        for (i = 0, live = 0; i < ROUND; i++)
         {
             size[i] = large_size(&seed, CUT_TOP);
             mem[i] = new_large(host, size[i]);
@@ -377,10 +382,10 @@ static void test_large_used_again(void **state)
         }
         if (live > most) most = live;
         stats = get_statistics(host);
-        assert_equal_64(stats.heapLiveBlocks, SLOTS);
+        assert_equal_64(stats.heapLiveBlocks, ROUND);
         assert_equal_64(stats.heapLiveBytes, live);
-        for (i = 0; i < SLOTS; i++) free_large(host, mem[i], size[i]);
-        for (i = 0; i < SLOTS; i++) assert_refused(host, mem[i]);
+        for (i = 0; i < ROUND; i++) free_large(host, mem[i], size[i]);
+        for (i = 0; i < ROUND; i++) assert_refused(host, mem[i]);
     }
     assert_peak(host, most);
     assert_equal_64(get_statistics(host).heapLiveBlocks, 0);
@@ -720,7 +725,7 @@ static void race_in_new_mallocs(struct host *host, bool owner)
     unsigned int batch, i;
     HANDLE threads[2];
 
-    for (batch = 0; batch < 60; batch++)
+    for (batch = 0; batch < 120; batch++)
     {
         memset(&race, 0, sizeof(race));
         assert_hr(IHostMemoryManager_CreateMalloc(host->memory, MALLOC_THREADSAFE, &race.malloc), S_OK);
