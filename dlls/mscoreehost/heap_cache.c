@@ -12,6 +12,7 @@
 #define BUSY_AFTER 16           /* windows of all classes, after which it has for any class */
 #define HOT_BLOCKS 16           /* least of a class that is much used */
 #define QUIET_TURNS 2000
+#define LET_GO_AFTER (1 << 20)
 
 #ifdef _WIN64
 #define TLS_OFFSET 0x1480
@@ -123,25 +124,13 @@ static void drop_window(struct cache *cache, unsigned int class)
 static void let_go(struct cache *cache)
 {
     struct heap *heap = cache->heap;
-    struct home *home;
-    unsigned int class;
 
-    if (PEEK(heap->tended) && cache->turn == PEEK(heap->turn))
+    if (cache->returned >= LET_GO_AFTER && lock_acquire(&heap->lock))
     {
-        heap_tend(heap);
-        return;
+        cache->returned = 0;
+        heap_cache_drop(heap, cache);
+        lock_release(&heap->lock);
     }
-    POKE(cache->busy, 1);
-    __asm__ volatile("" ::: "memory");
-    if (!__atomic_load_n(&cache->stopped, __ATOMIC_ACQUIRE))
-    {
-        for (class = 0; class < CACHED_COUNT; class++)
-        {
-            home = home_of(cache, class);
-            if (home->span && home->span->owner == cache) drop_window(cache, class);
-        }
-    }
-    __atomic_store_n(&cache->busy, 0, __ATOMIC_RELEASE);
     heap_ask_to_tend(heap);
     heap_tend(heap);
 }
@@ -149,6 +138,7 @@ static void let_go(struct cache *cache)
 static int settle_both(struct cache *cache, intptr_t bytes, intptr_t blocks)
 {
     struct heap *heap = cache->heap;
+    intptr_t before = bytes;
     unsigned int bits;
     bool locked, much;
 
@@ -169,6 +159,8 @@ static int settle_both(struct cache *cache, intptr_t bytes, intptr_t blocks)
     blocks = settle(blocks, (size_t)1 << (bits - 5), &heap->spare_blocks, &cache->raised_blocks);
     set_room(&cache->room, bytes, blocks);
     if (locked) lock_release(&heap->room_lock);
+    cache->returned += before - bytes;
+    if (cache->returned < 0) cache->returned = 0;
     if (much && cache != heap->common) let_go(cache);
     return 0;
 }

@@ -93,7 +93,7 @@ struct cursor
     char *base;
     uint8_t *state;
     uint32_t block_size;
-    uint32_t blocks;            /* of the window, or 0: whoever refills it has to see to records */
+    uint32_t blocks;            /* of the window; 0 where it has been let go */
 };
 
 /* The window a cursor works on. It changes under the heap's lock; or, from one span of the cache's own to
@@ -136,6 +136,7 @@ struct cache
     struct heap *heap;
     struct home *homes;
     struct cache_more *more;
+    intptr_t returned;          /* bytes freed, less those taken since, as far as others were told */
     uint64_t raised_bytes;      /* what this thread has added to the peaks */
     uint64_t raised_blocks;
     struct cache *next;         /* of all the heap's */

@@ -64,13 +64,10 @@ void heap_note(struct heap *heap, void *mem, unsigned int level, const char *fil
     records[index].file = file;
     records[index].line = line;
     POKE(records[index].who, GetCurrentThreadId() + level + 1);
-    /* The window must not be used again without a look at its records. */
+    /* Who takes blocks from the window has to see to its records. */
     if (cache && span->kind == SPAN_SMALL && (span->class < FIRST_COUNT || cache->more)
             && (home = home_of(cache, span->class))->span == span)
-    {
         home->records = records + (size_t)home->window * span->window_blocks;
-        cursor_of(cache, span->class)->blocks = 0;
-    }
 }
 
 void heap_record_drop(struct heap *heap, struct span *span)

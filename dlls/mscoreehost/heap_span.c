@@ -64,19 +64,31 @@ static void unlink_span(struct span_list *list, struct span *span)
     list->at_window = 0;
 }
 
-/* The free blocks of a window, if there are enough: one in so many. Their records are of blocks that are
- * gone. */
+/* The records of free blocks are of ones that are gone. */
+static inline __attribute__((always_inline)) void clear_records(struct span_record *records, mask_t bits,
+        unsigned int count)
+{
+    unsigned int i;
+
+    if (bits == ~(mask_t)0 >> (MASK_BITS - count))
+    {
+        for (i = 0; i < count; i++) POKE(records[i].who, 0);
+        return;
+    }
+    for (; bits; bits &= bits - 1) POKE(records[__builtin_ctzll(bits)].who, 0);
+}
+
+/* The free blocks of a window, if there are enough: one in so many. */
 static inline __attribute__((always_inline)) mask_t enough_free(const struct span *span,
         unsigned int window, unsigned int one_in)
 {
     unsigned int first = window * span->window_blocks, count = span->block_count - first;
     struct span_record *records = PEEK(span->records);
-    mask_t bits = free_mask(span->state + first, span->window_blocks), left;
+    mask_t bits = free_mask(span->state + first, span->window_blocks);
 
     if (count > span->window_blocks) count = span->window_blocks;
     if (count_bits(bits) * one_in < count) return 0;
-    for (left = records ? bits : 0; left; left &= left - 1)
-        POKE(records[first + (unsigned int)__builtin_ctzll(left)].who, 0);
+    if (records) clear_records(records + first, bits, count);
     return bits;
 }
 
@@ -87,11 +99,11 @@ bool heap_span_again(struct cursor *cursor, struct home *home)
 }
 
 static inline __attribute__((always_inline)) bool look(struct cursor *cursor, struct home *home,
-        struct span *span, unsigned int window)
+        struct span *span, unsigned int window, unsigned int one_in)
 {
     unsigned int first = window * span->window_blocks;
 
-    if (!(cursor->bits = enough_free(span, window, 8))) return false;
+    if (!(cursor->bits = enough_free(span, window, one_in))) return false;
     if (!span->owner) span->claimed |= (uint64_t)1 << window;
     home->span = span;
     home->window = (uint16_t)window;
@@ -99,7 +111,7 @@ static inline __attribute__((always_inline)) bool look(struct cursor *cursor, st
     cursor->state = span->state + first;
     cursor->block_size = span->block_size;
     home->records = span->records ? span->records + first : NULL;
-    cursor->blocks = span->records ? 0 : span->window_blocks;
+    cursor->blocks = span->window_blocks;
     return true;
 }
 
@@ -109,6 +121,8 @@ static inline __attribute__((always_inline)) bool search(struct span_list *list,
         struct home *home)
 {
     unsigned int searched = 0, window = list->at_window;
+    /* What a small list wastes is little, and its thread's next blocks are soon used up. */
+    unsigned int one_in = list->pages < 32 ? 8 : 16;
     struct span *span = list->at, *start = span;
     bool round = false;
 
@@ -129,7 +143,7 @@ static inline __attribute__((always_inline)) bool search(struct span_list *list,
         }
         if (span->owner || !(span->claimed >> window & 1))
         {
-            if (look(cursor, home, span, window))
+            if (look(cursor, home, span, window, one_in))
             {
                 list->at = span;
                 list->at_window = window + 1;
@@ -175,6 +189,7 @@ static void *__attribute__((noinline)) small_more(struct cache *cache, size_t si
 {
     struct cursor *cursor;
     unsigned int class;
+    struct home *home;
     mask_t bits;
     size_t i;
     void *mem;
@@ -193,7 +208,8 @@ static void *__attribute__((noinline)) small_more(struct cache *cache, size_t si
     if (!(bits = cursor->bits))
     {
         /* Now and then the long way, which also gives back what has long been empty. */
-        if (!(++cache->refills & 63) || !(++home_of(cache, class)->turns & 255)
+        home = home_of(cache, class);
+        if (!(++cache->refills & 63) || !(++home->turns & 255)
                 || cache->turn != PEEK(cache->heap->turn) || heap_tend_is_due(cache->heap)) return NULL;
         /* What was freed of this window meanwhile, if it is a quarter of it. Two samples first: a wide
          * read of bytes that were just stored one by one has to wait until those stores have reached the
@@ -202,9 +218,10 @@ static void *__attribute__((noinline)) small_more(struct cache *cache, size_t si
             bits = free_mask(cursor->state, cursor->blocks);
         if (!bits || count_bits(bits) * 4 < cursor->blocks)
         {
-            if (!search_own(cache, cursor, home_of(cache, class), class)) return NULL;
+            if (!search_own(cache, cursor, home, class)) return NULL;
             bits = cursor->bits;
         }
+        else if (home->records) clear_records(home->records, bits, cursor->blocks);
     }
     i = lowest_bit(bits);
     cursor->bits = bits & (bits - 1);

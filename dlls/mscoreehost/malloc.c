@@ -123,19 +123,35 @@ static HRESULT STDMETHODCALLTYPE name##_Alloc(IHostMalloc *iface, SIZE_T size, E
         default: return name##_slow_alloc(malloc, size, level, mem); \
     } \
 } \
+/* Called last and with the same arguments, so that DebugAlloc itself need not keep them. */ \
+static HRESULT __attribute__((noinline)) STDMETHODCALLTYPE name##_slow_debug_alloc(IHostMalloc *iface, \
+        SIZE_T size, EMemoryCriticalLevel level, char *file, int line, void **mem) \
+{ \
+    struct host_malloc *malloc = impl_from_IHostMalloc(iface); \
+    HRESULT hr = name##_slow_alloc(malloc, size, level, mem); \
+    if (hr == S_OK) heap_note(malloc->heap, *mem, level_index(level), file, line); \
+    return hr; \
+} \
+static HRESULT __attribute__((noinline)) STDMETHODCALLTYPE name##_note(IHostMalloc *iface, SIZE_T size, \
+        EMemoryCriticalLevel level, char *file, int line, void **mem) \
+{ \
+    struct host_malloc *malloc = impl_from_IHostMalloc(iface); \
+    (void)size; \
+    heap_note(malloc->heap, *mem, level_index(level), file, line); \
+    return heap_settle(heap_cache_of(&malloc->front, way)); \
+} \
 static HRESULT STDMETHODCALLTYPE name##_DebugAlloc(IHostMalloc *iface, SIZE_T size, \
         EMemoryCriticalLevel level, char *file, int line, void **mem) \
 { \
     struct host_malloc *malloc = impl_from_IHostMalloc(iface); \
-    enum heap_answer answer = HEAP_SLOW; \
+    enum heap_answer answer; \
     struct taking taking; \
-    HRESULT hr = S_OK; \
-    if (mem) answer = heap_alloc_inline(&malloc->front, way, size, mem, &taking); \
-    if (answer == HEAP_SLOW) hr = name##_slow_alloc(malloc, size, level, mem); \
-    else if (heap_note_inline(&taking, level_index(level), file, line)) \
-        return answer == HEAP_DONE ? S_OK : heap_settle(taking.cache); \
-    if (hr == S_OK) heap_note(malloc->heap, *mem, level_index(level), file, line); \
-    return answer == HEAP_SETTLE ? heap_settle(taking.cache) : hr; \
+    if (!mem) return E_POINTER; \
+    answer = heap_alloc_inline(&malloc->front, way, size, mem, &taking); \
+    if (answer == HEAP_SLOW) return name##_slow_debug_alloc(iface, size, level, file, line, mem); \
+    if (!heap_note_inline(&taking, level_index(level), file, line)) \
+        return name##_note(iface, size, level, file, line, mem); \
+    return answer == HEAP_DONE ? S_OK : heap_settle(taking.cache); \
 } \
 static HRESULT STDMETHODCALLTYPE name##_Free(IHostMalloc *iface, void *mem) \
 { \
