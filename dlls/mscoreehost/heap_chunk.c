@@ -8,6 +8,7 @@
 #include "heap_private.h"
 
 #define CHUNK_LEAST 16      /* pages */
+#define CHUNK_STEADY 64
 #define CHUNK_MOST 1024
 #define MAP_WORDS(pages) (((pages) + MASK_BITS - 1) / MASK_BITS)
 
@@ -141,19 +142,28 @@ static bool insert_chunk(struct heap *heap, void *raw, size_t bytes, bool own, s
     return true;
 }
 
-/* Without the lock. A chunk of the ordinary size, or, where the owner refuses that, as small as will do:
- * the whole grows by a thirty-second at a time, so that what is not used yet stays small beside what is. */
+/* An eighth of what there is to 256 KiB, a thirty-second above: what is not used yet stays small beside what
+ * is, and so do the pages that are lost to the system's headers, one of each chunk. */
+static size_t ordinary_chunk(size_t bytes)
+{
+    size_t ask = bytes / 8;
+
+    if (ask > CHUNK_STEADY * PAGE_BYTES) ask = CHUNK_STEADY * PAGE_BYTES;
+    if (ask < bytes / 32) ask = bytes / 32;
+    if (ask < CHUNK_LEAST * PAGE_BYTES) ask = CHUNK_LEAST * PAGE_BYTES;
+    if (ask > CHUNK_MOST * PAGE_BYTES) ask = CHUNK_MOST * PAGE_BYTES;
+    return ROUND_UP(ask, CHUNK_LEAST * PAGE_BYTES);
+}
+
+/* Without the lock. A chunk of the ordinary size, or, where the owner refuses that, as small as will do. */
 bool heap_chunk_grow(struct heap *heap, size_t pages, bool own, unsigned int level)
 {
-    size_t least = (pages + 1) << PAGE_SHIFT, ask = own ? 0 : ROUND_UP(PEEK(heap->chunk_bytes) / 32,
-            CHUNK_LEAST * PAGE_BYTES);
+    size_t least = (pages + 1) << PAGE_SHIFT, ask = own ? 0 : ordinary_chunk(PEEK(heap->chunk_bytes));
     struct heap_need need = {0};
     DWORD error = GetLastError();
     bool done;
     void *raw;
 
-    if (ask > CHUNK_MOST * PAGE_BYTES) ask = CHUNK_MOST * PAGE_BYTES;
-    if (ask < CHUNK_LEAST * PAGE_BYTES && !own) ask = CHUNK_LEAST * PAGE_BYTES;
     if (ask < least) ask = least;
     for (;;)
     {

@@ -122,7 +122,7 @@ static inline __attribute__((always_inline)) bool search(struct span_list *list,
 {
     unsigned int searched = 0, window = list->at_window;
     /* What a small list wastes is little, and its thread's next blocks are soon used up. */
-    unsigned int one_in = list->pages < 32 ? 8 : 16;
+    unsigned int one_in = list->pages < 32 ? 4 : 16;
     struct span *span = list->at, *start = span;
     bool round = false;
 
