@@ -156,7 +156,7 @@ void heap_ask_to_tend(struct heap *heap)
 #define TEND_VAIN 8
 
 /* Goes on while the heap changes. Where there is much that cannot be given back, since each chunk has
- * something live, it looks less and less often. */
+ * something live, it looks less and less often, until more has been freed. */
 static bool tend(struct heap *heap, struct cache *cache)
 {
     struct heap_usage usage;
@@ -164,6 +164,7 @@ static bool tend(struct heap *heap, struct cache *cache)
 
     POKE(heap->last_tend, GetTickCount());
     heap_get_usage(heap, &usage);
+    if (usage.live_bytes + usage.committed / 16 < heap->vain_live) heap->wait_turns = heap->vain_turns = 0;
     if (usage.committed < usage.live_bytes + usage.committed / 8 + TEND_LITTLE) heap->wait_turns = 0;
     else if (heap->wait_turns) heap->wait_turns--;
     else
@@ -182,6 +183,7 @@ static bool tend(struct heap *heap, struct cache *cache)
         }
         given = heap_give_back(heap, GIVE_BACK_AGE);
         heap->vain_turns = given ? 0 : heap->vain_turns + 1;
+        heap->vain_live = usage.live_bytes;
         if (heap->vain_turns > TEND_VAIN) heap->wait_turns = heap->vain_turns - TEND_VAIN;
         if (heap->wait_turns > 2 * TEND_VAIN) heap->wait_turns = 2 * TEND_VAIN;
     }
