@@ -121,14 +121,14 @@ size_t heap_give_back(struct heap *heap, unsigned int age)
     bool quiet;
 
     if (!lock_acquire(&heap->lock)) return 0;
-    heap_caches_stop(heap, NULL);
+    heap_caches_stop(heap, NULL, !age);
     heap_spans_retire(heap);
     heap_large_retire(heap, age == AGE_NEVER ? LARGE_NONE : age ? LARGE_OLD : LARGE_ALL);
     heap_caches_go(heap, NULL);
     if (heap->limbo || heap->limbo_large)
     {
         /* Under the lock: nobody else's limbo is mixed with ours. */
-        quiet = heap_caches_quiet(heap, NULL);
+        quiet = heap_caches_quiet(heap, NULL, !age);
         if (quiet)
         {
             heap_spans_recycle(heap);
@@ -330,7 +330,7 @@ static void *take_any(struct heap *heap, struct cache *cache, size_t size)
     void *mem;
 
     if (size > CLASS_TOP || !lock_acquire(&heap->lock)) return NULL;
-    heap_caches_stop(heap, NULL);
+    heap_caches_stop(heap, NULL, true);
     mem = heap_span_take_any(heap, size);
     heap_caches_go(heap, NULL);
     if (mem && !cache) heap_count_in(heap->common, size);
@@ -568,7 +568,7 @@ void heap_walk(struct heap *heap, bool (*visit)(void *context, const struct heap
     more = heap_large_walk(&heap->large, walk_span, &walk);
     for (class = 0; class < CLASS_COUNT && more; class++)
         more = walk_list(heap->shared[class].first, &walk);
-    heap_caches_stop(heap, NULL);
+    heap_caches_stop(heap, NULL, true);
     for (cache = heap->caches; cache && more; cache = cache->next)
     {
         if (!cache->quiet) continue;

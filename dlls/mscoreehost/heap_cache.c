@@ -11,6 +11,7 @@
 #define OWN_AFTER 4             /* windows of a class, after which a thread has spans of its own for it */
 #define BUSY_AFTER 16           /* windows of all classes, after which it has for any class */
 #define HOT_BLOCKS 16           /* least of a class that is much used */
+#define QUIET_SPINS 100         /* a Free that is not interrupted is over by then */
 #define QUIET_TURNS 2000
 #define LET_GO_AFTER (1 << 20)
 
@@ -337,7 +338,7 @@ bool heap_cache_refill(struct heap *heap, struct cache *cache, unsigned int clas
 {
     struct cursor *cursor = cursor_of(cache, class);
     struct home *home = home_of(cache, class);
-    bool common = cache == heap->common, found = false, own, thin;
+    bool common = cache == heap->common, found = false, own, settled, thin;
     struct span *span;
 
     memset(need, 0, sizeof(*need));
@@ -364,10 +365,12 @@ bool heap_cache_refill(struct heap *heap, struct cache *cache, unsigned int clas
         found = heap_span_search_own(cache, class);
     }
     own = !common && (home->turns >= OWN_AFTER || cache->windows >= BUSY_AFTER || cache == heap->first);
+    /* A window that others share has few blocks, for a lock, and a locked instruction to free each. */
+    settled = own && cache->own && cache->own->list[class].pages;
     if (!found)
     {
         drop_window(cache, class);
-        found = !thin && heap_span_search(&heap->shared[class], cursor, home);
+        found = !thin && !settled && heap_span_search(&heap->shared[class], cursor, home);
     }
     if (!found && own)
         found = fill_own(heap, cache, class, thin ? HOT_BLOCKS * (size_t)heap_class_sizes[class] : 0, need);
@@ -418,8 +421,10 @@ static void barrier_everywhere(void)
 }
 
 /* Under the lock. No thread is busy with what it began before this; of one cache, or of all. False: one is
- * still, suspended or dead, and its cache is not quiet. */
-bool heap_caches_quiet(struct heap *heap, struct cache *one)
+ * still, suspended or dead, and its cache is not quiet. With more threads than processors one of them is
+ * often interrupted while it is busy; who can do without it had better not wait for it, with everybody that
+ * wants the lock behind him. */
+bool heap_caches_quiet(struct heap *heap, struct cache *one, bool patient)
 {
     struct cache *cache;
     unsigned int turn;
@@ -430,8 +435,8 @@ bool heap_caches_quiet(struct heap *heap, struct cache *one)
     {
         for (turn = 0; __atomic_load_n(&cache->busy, __ATOMIC_ACQUIRE); turn++)
         {
-            if (turn == QUIET_TURNS || process_is_ending()) break;
-            if (turn < 100) YieldProcessor();
+            if (turn == (patient ? QUIET_TURNS : QUIET_SPINS) || process_is_ending()) break;
+            if (turn < QUIET_SPINS) YieldProcessor();
             else SwitchToThread();
         }
         cache->quiet = !__atomic_load_n(&cache->busy, __ATOMIC_ACQUIRE);
@@ -442,13 +447,13 @@ bool heap_caches_quiet(struct heap *heap, struct cache *one)
 
 /* Under the lock. The spans that are a cache's own may be looked at and changed where the cache is quiet
  * then. */
-void heap_caches_stop(struct heap *heap, struct cache *one)
+void heap_caches_stop(struct heap *heap, struct cache *one, bool patient)
 {
     struct cache *cache;
 
     for (cache = one ? one : heap->caches; cache; cache = one ? NULL : cache->next)
         __atomic_store_n(&cache->stopped, 1, __ATOMIC_RELEASE);
-    heap_caches_quiet(heap, one);
+    heap_caches_quiet(heap, one, patient);
 }
 
 void heap_caches_go(struct heap *heap, struct cache *one)

@@ -280,7 +280,7 @@ static void *take(struct heap *heap, struct cache *cache, size_t size, struct he
     if (own) bins = cache->large;
     /* Descriptors of their own: one that was a large block's never becomes a span of small ones while Free
      * looks. */
-    if (!heap->spare_large && heap->limbo_count >= LIMBO_MOST && heap_caches_quiet(heap, NULL))
+    if (!heap->spare_large && heap->limbo_count >= LIMBO_MOST && heap_caches_quiet(heap, NULL, false))
         heap_large_recycle(heap);
     if ((span = heap->spare_large)) heap->spare_large = span->next;
     else if ((span = heap_meta_take(heap, sizeof(*span), need))) memset(span, 0, sizeof(*span));
@@ -342,7 +342,7 @@ bool heap_large_share(struct heap *heap, struct span *span)
     struct cache *owner = span->owner;
 
     __atomic_store_n(&span->bias, BIAS_CHANGING, __ATOMIC_RELEASE);
-    heap_caches_quiet(heap, owner);
+    heap_caches_quiet(heap, owner, true);
     __atomic_store_n(&span->bias, owner->quiet ? BIAS_SHARED : (void *)owner, __ATOMIC_RELEASE);
     owner->large_shared = true;
     return owner->quiet;

@@ -334,7 +334,7 @@ bool heap_span_share(struct heap *heap, struct span *span)
     {
         if (PEEK(each->bias) == owner) __atomic_store_n(&each->bias, BIAS_CHANGING, __ATOMIC_RELEASE);
     }
-    heap_caches_quiet(heap, owner);
+    heap_caches_quiet(heap, owner, true);
     for (each = list->first; each; each = each->next)
     {
         if (PEEK(each->bias) == BIAS_CHANGING)
