@@ -4,8 +4,8 @@
  *
  * The allocator: creation and the calls of heap.h. The rest of this comment is the design.
  *
- * From the system up. A chunk is one HeapAlloc from the private heap, 64 KiB or a thirty-second of what there
- * is already; its pages are handed out as runs (heap_chunk.c). A span is a run cut into blocks of one of 80
+ * From the system up. A chunk is one HeapAlloc from the private heap, from 64 KiB to a MiB by what there is
+ * already; its pages are handed out as runs (heap_chunk.c). A span is a run cut into blocks of one of 80
  * sizes, 12 % apart (heap_class.c, heap_span.c), or one block above 32 KiB (heap_large.c). Nothing of the
  * allocator's lies in the blocks: descriptors of spans, and one state byte for each block, have memory of
  * their own (heap_meta.c). The byte is 0x80 for a free block; for a live one it is how much larger the block

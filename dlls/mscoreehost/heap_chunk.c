@@ -9,7 +9,7 @@
 
 #define CHUNK_LEAST 16      /* pages */
 #define CHUNK_STEADY 64
-#define CHUNK_MOST 1024
+#define CHUNK_MOST 256
 #define MAP_WORDS(pages) (((pages) + MASK_BITS - 1) / MASK_BITS)
 
 static bool page_is_free(const struct chunk *chunk, unsigned int page)
@@ -142,8 +142,8 @@ static bool insert_chunk(struct heap *heap, void *raw, size_t bytes, bool own, s
     return true;
 }
 
-/* An eighth of what there is to 256 KiB, a thirty-second above: what is not used yet stays small beside what
- * is, and so do the pages that are lost to the system's headers, one of each chunk. */
+/* An eighth of what there is to 256 KiB, then a thirty-second to a MiB: what is not used yet stays small
+ * beside what is, and so do the pages that are lost to the system's headers, one of each chunk. */
 static size_t ordinary_chunk(size_t bytes)
 {
     size_t ask = bytes / 8;

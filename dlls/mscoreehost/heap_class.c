@@ -36,6 +36,6 @@ unsigned int heap_window_blocks(unsigned int class)
 {
     unsigned int blocks = MASK_BITS;
 
-    while (blocks > 4 && blocks * heap_class_sizes[class] > 16384) blocks /= 2;
+    while (blocks > 4 && blocks * heap_class_sizes[class] > 32768) blocks /= 2;
     return blocks;
 }

@@ -187,6 +187,8 @@ void *heap_alloc_more(struct cache *cache, size_t size);
 int heap_settle(struct cache *cache);
 
 #define INLINE_TOP 1024
+#define SLACK_TOP 4096
+#define MORE_STEP 128
 
 /* For each size to INLINE_TOP, in steps of 16, where in a cache the cursor of its class is. */
 #define AT(class) offsetof(struct cache, cursors) + (class) * sizeof(struct cursor)
@@ -303,18 +305,15 @@ struct taking
     size_t index;               /* in the cursor's window */
 };
 
-static inline __attribute__((always_inline)) enum heap_answer heap_alloc_inline(
-        const struct heap_front *front, enum heap_way way, size_t size, void **mem, struct taking *taking)
+static inline __attribute__((always_inline)) enum heap_answer take_from(struct cache *cache,
+        struct cursor *cursor, size_t size, void **mem, struct taking *taking)
 {
-    struct cache *cache = taking->cache = heap_cache_of(front, way);
     size_t block_size, i;
-    struct cursor *cursor;
     mask_t bits;
     char *block;
 
-    if (unlikely(!cache) || unlikely(size > INLINE_TOP)) return HEAP_SLOW;
-    cursor = taking->cursor = (struct cursor *)((char *)cache + heap_cursor_offsets[(size + 15) / 16]);
     if (unlikely(!(bits = cursor->bits))) return HEAP_SLOW;
+    taking->cursor = cursor;
     i = taking->index = lowest_bit(bits);
     cursor->bits = bits & (bits - 1);
     block_size = cursor->block_size;
@@ -323,6 +322,27 @@ static inline __attribute__((always_inline)) enum heap_answer heap_alloc_inline(
     prefetch_for_write(block + block_size);
     POKE(cursor->state[i], (uint8_t)(block_size - size));
     return room_take(&cache->room, size) ? HEAP_DONE : HEAP_SETTLE;
+}
+
+static inline __attribute__((always_inline)) enum heap_answer heap_alloc_inline(
+        const struct heap_front *front, enum heap_way way, size_t size, void **mem, struct taking *taking)
+{
+    struct cache *cache = taking->cache = heap_cache_of(front, way);
+
+    if (unlikely(!cache) || unlikely(size > INLINE_TOP)) return HEAP_SLOW;
+    return take_from(cache, (struct cursor *)((char *)cache + heap_cursor_offsets[(size + 15) / 16]), size, mem,
+            taking);
+}
+
+/* The same for sizes above INLINE_TOP, whose classes are MORE_STEP apart. */
+static inline __attribute__((always_inline)) enum heap_answer heap_alloc_wide(struct cache *cache, size_t size,
+        void **mem)
+{
+    struct taking taking;
+
+    if (size - INLINE_TOP - 1 >= SLACK_TOP - INLINE_TOP || !cache->more) return HEAP_SLOW;
+    return take_from(cache, (struct cursor *)cache->more + (size - INLINE_TOP - 1) / MORE_STEP, size, mem,
+            &taking);
 }
 
 /* Of the block just taken. False: nothing done, ask heap_note. */

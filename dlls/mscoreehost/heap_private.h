@@ -35,7 +35,6 @@ static inline unsigned int count_bits(mask_t bits)
 #define CLASS_TOP 32768
 #define CACHED_COUNT 56
 #define FIRST_COUNT 32                  /* of them a cache has from the start: to INLINE_TOP */
-#define SLACK_TOP 4096
 #define RUN_TOP ((size_t)4 << 20)       /* larger blocks have a chunk of their own */
 
 struct span_list
@@ -61,7 +60,7 @@ struct chunk
     mask_t free_pages[];
 };
 
-/* Cursors of the classes from FIRST_COUNT on: to CACHED_COUNT for threads, to CLASS_COUNT for the common
+/* Cursors, above all, of the classes from FIRST_COUNT on: to CACHED_COUNT for threads, to CLASS_COUNT for the common
  * cache. */
 struct cache_more
 {

@@ -101,14 +101,25 @@ static HRESULT __attribute__((noinline)) shared_free(struct host_malloc *malloc,
 /* Alloc and Free once for each way to the caller's cache: what nearly every call does is compiled into
  * them. */
 #define METHODS(name, way) \
+static HRESULT __attribute__((noinline)) name##_slower_alloc(struct host_malloc *malloc, size_t size, \
+        EMemoryCriticalLevel level, void **mem) \
+{ \
+    struct cache *cache = heap_cache_of(&malloc->front, way); \
+    if (cache && (*mem = heap_alloc_more(cache, size))) return S_OK; \
+    return answer(malloc, heap_alloc(malloc->heap, size, level_index(level)), size, level_index(level), \
+            mem); \
+} \
 static HRESULT __attribute__((noinline)) name##_slow_alloc(struct host_malloc *malloc, size_t size, \
         EMemoryCriticalLevel level, void **mem) \
 { \
     struct cache *cache = heap_cache_of(&malloc->front, way); \
     if (!mem) return E_POINTER; \
-    if (cache && (*mem = heap_alloc_more(cache, size))) return S_OK; \
-    return answer(malloc, heap_alloc(malloc->heap, size, level_index(level)), size, level_index(level), \
-            mem); \
+    switch (cache ? heap_alloc_wide(cache, size, mem) : HEAP_SLOW) \
+    { \
+        case HEAP_DONE: return S_OK; \
+        case HEAP_SETTLE: return heap_settle(cache); \
+        default: return name##_slower_alloc(malloc, size, level, mem); \
+    } \
 } \
 static HRESULT STDMETHODCALLTYPE name##_Alloc(IHostMalloc *iface, SIZE_T size, EMemoryCriticalLevel level, \
         void **mem) \
