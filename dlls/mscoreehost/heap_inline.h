@@ -330,13 +330,13 @@ static inline __attribute__((always_inline)) enum heap_answer heap_alloc_inline(
     struct cache *cache = taking->cache = heap_cache_of(front, way);
 
     if (unlikely(!cache) || unlikely(size > INLINE_TOP)) return HEAP_SLOW;
-    return take_from(cache, (struct cursor *)((char *)cache + heap_cursor_offsets[(size + 15) / 16]), size, mem,
-            taking);
+    return take_from(cache, (struct cursor *)((char *)cache + heap_cursor_offsets[(size + 15) / 16]), size,
+            mem, taking);
 }
 
 /* The same for sizes above INLINE_TOP, whose classes are MORE_STEP apart. */
-static inline __attribute__((always_inline)) enum heap_answer heap_alloc_wide(struct cache *cache, size_t size,
-        void **mem)
+static inline __attribute__((always_inline)) enum heap_answer heap_alloc_wide(struct cache *cache,
+        size_t size, void **mem)
 {
     struct taking taking;
 

@@ -60,8 +60,8 @@ struct chunk
     mask_t free_pages[];
 };
 
-/* Cursors, above all, of the classes from FIRST_COUNT on: to CACHED_COUNT for threads, to CLASS_COUNT for the common
- * cache. */
+/* Cursors, first of all, of the classes from FIRST_COUNT on: to CACHED_COUNT for threads, to CLASS_COUNT for
+ * the common cache. */
 struct cache_more
 {
     struct cursor cursors[CLASS_COUNT - FIRST_COUNT] __attribute__((aligned(64)));
