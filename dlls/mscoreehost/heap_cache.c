@@ -13,7 +13,7 @@
 #define HOT_BLOCKS 16           /* least of a class that is much used */
 #define QUIET_SPINS 100         /* a Free that is not interrupted is over by then */
 #define QUIET_TURNS 2000
-#define LET_GO_AFTER (1 << 20)
+#define LET_GO_AFTER (1 << 20)  /* bytes that a thread freed and did not take again */
 
 #ifdef _WIN64
 #define TLS_OFFSET 0x1480

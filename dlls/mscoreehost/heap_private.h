@@ -160,7 +160,7 @@ struct heap
     unsigned int calm_turns;            /* of heap_tend, in which nothing happened */
     unsigned int vain_turns;            /* in which nothing could be given back */
     unsigned int wait_turns;
-    size_t vain_live;                   /* at the last look */
+    size_t vain_live;                   /* live at the last look */
     size_t tended_live;
     size_t left_unused;                 /* and not live, after a sweep that found little */
 
