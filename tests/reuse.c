@@ -221,19 +221,19 @@ static void make_calls(struct host *host, unsigned int *seed)
         assert_hr(IHostMalloc_Free(host->malloc, alloc(host, 1 + next_random(seed) % 256)), S_OK);
 }
 
-static void assert_given_back(struct host *host, bool calls, SIZE_T rest)
+static void assert_given_back(struct host *host, bool calls)
 {
     DWORD start = GetTickCount();
     HOST_MEMORY_STATISTICS stats;
     unsigned int seed = 7;
 
     assert_verdict(&load.verdict);
-    while ((stats = get_statistics(host)).heapCommitted >= rest && GetTickCount() - start < GIVE_BACK)
+    while ((stats = get_statistics(host)).heapCommitted >= LITTLE && GetTickCount() - start < GIVE_BACK)
     {
         if (calls) make_calls(host, &seed);
         Sleep(10);
     }
-    if (stats.heapCommitted >= rest)
+    if (stats.heapCommitted >= LITTLE)
         fail_msg("0x%x bytes are still committed", (unsigned int)stats.heapCommitted);
     assert_equal_64(stats.committed, stats.heapCommitted);
     assert_true(stats.peakHeapCommitted >= load.bytes);
@@ -248,19 +248,19 @@ static void assert_given_back(struct host *host, bool calls, SIZE_T rest)
     assert_equal_64(get_statistics(host).heapLiveBlocks, 0);
 }
 
-static void give_back(struct host *host, enum kind kind, bool calls, SIZE_T rest)
+static void give_back(struct host *host, enum kind kind, bool calls)
 {
     load_begin(host, kind);
     fill();
     assert_true(committed(host) >= load.bytes);
     empty();
-    assert_given_back(host, calls, rest);
+    assert_given_back(host, calls);
 }
 
 static void test_given_back_while_idle(void **state)
 {
     test_begin();
-    give_back(*state, FEW, false, LITTLE);
+    give_back(*state, FEW, false);
 }
 
 /* Of many sizes: a thread that frees and then makes no calls must not keep hold of the span that it took from
@@ -268,25 +268,25 @@ static void test_given_back_while_idle(void **state)
 static void test_mixed_given_back_while_idle(void **state)
 {
     test_begin();
-    give_back(*state, MIXED, false, LITTLE);
+    give_back(*state, MIXED, false);
 }
 
 static void test_large_given_back_while_idle(void **state)
 {
     test_begin();
-    give_back(*state, LARGE, false, LITTLE);
+    give_back(*state, LARGE, false);
 }
 
 static void test_given_back_between_calls(void **state)
 {
     test_begin();
-    give_back(*state, MIXED, true, LITTLE);
+    give_back(*state, MIXED, true);
 }
 
 static void test_large_given_back_between_calls(void **state)
 {
     test_begin();
-    give_back(*state, LARGE, true, LITTLE);
+    give_back(*state, LARGE, true);
 }
 
 static DWORD WINAPI fill_and_rest(void *arg)
@@ -316,7 +316,7 @@ static void give_back_for_another(struct host *host, enum kind kind, bool keep)
         assert_true(committed(host) >= load.bytes);
         empty();
     }
-    assert_given_back(host, true, LITTLE);
+    assert_given_back(host, true);
     SetEvent(load.end);
     join_thread(thread);
     CloseHandle(load.filled);

@@ -108,7 +108,7 @@ static unsigned int share_bits(const struct heap *heap)
     return bits < ROOM_TOP_BITS ? bits : ROOM_TOP_BITS;
 }
 
-/* Under the lock, unless the window is of a span of the cache's own. */
+/* Under the lock. */
 static void drop_window(struct cache *cache, unsigned int class)
 {
     struct home *home = home_of(cache, class);
