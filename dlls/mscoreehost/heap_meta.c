@@ -10,42 +10,67 @@
 #include "heap_private.h"
 
 #define META_RESERVE ((size_t)1 << 20)
+#define SLAB_LEAST ((size_t)1 << 10)
+#define SLAB_TOP ((size_t)4 << 10)
 
 static unsigned int bucket_of(size_t bytes)
 {
     return (unsigned int)((bytes - 1) / META_GRAIN);
 }
 
-void *heap_meta_take(struct heap *heap, size_t bytes, struct heap_need *need)
+static void *take(struct pool *pool, size_t bytes)
 {
-    struct meta *meta = &heap->meta;
     unsigned int bucket = bucket_of(bytes);
-    void *piece;
+    void *piece = NULL;
 
-    bytes = ROUND_UP(bytes, META_GRAIN);
-    if (bucket < META_BUCKETS && (piece = meta->free[bucket]))
+    if (bucket < META_BUCKETS && (piece = pool->free[bucket])) pool->free[bucket] = *(void **)piece;
+    else if ((size_t)(pool->end - pool->next) >= bytes)
     {
-        meta->free[bucket] = *(void **)piece;
-        return piece;
+        piece = pool->next;
+        pool->next += bytes;
     }
-    if ((size_t)(meta->end - meta->next) < bytes)
-    {
-        need->meta = bytes;
-        return NULL;
-    }
-    piece = meta->next;
-    meta->next += bytes;
     return piece;
 }
 
-void heap_meta_give(struct heap *heap, void *piece, size_t bytes)
+/* More for a thread's pool, one slab. What is left of the one before is a piece like any other. */
+static bool refill(struct heap *heap, struct pool *pool, size_t bytes)
 {
-    struct meta *meta = &heap->meta;
+    size_t slab = pool->slab ? 2 * pool->slab : SLAB_LEAST, left = (size_t)(pool->end - pool->next);
+    char *start;
+
+    if (slab > SLAB_TOP) slab = SLAB_TOP;
+    if (slab < bytes || !(start = take(&heap->meta.pool, slab))) return false;
+    pool->slab = slab;
+    if (left && start != pool->end) heap_meta_give(pool, pool->next, left);
+    if (start != pool->end) pool->next = start;
+    pool->end = start + slab;
+    return true;
+}
+
+void *heap_meta_take_from(struct heap *heap, struct pool *pool, size_t bytes, struct heap_need *need)
+{
+    bool own = pool != &heap->meta.pool;
+    void *piece;
+
+    bytes = ROUND_UP(bytes, META_GRAIN);
+    if ((piece = take(pool, bytes)) || (own && refill(heap, pool, bytes) && (piece = take(pool, bytes)))
+            || (own && (piece = take(&heap->meta.pool, bytes)))) return piece;
+    need->meta = bytes;
+    return NULL;
+}
+
+void *heap_meta_take(struct heap *heap, size_t bytes, struct heap_need *need)
+{
+    return heap_meta_take_from(heap, &heap->meta.pool, bytes, need);
+}
+
+void heap_meta_give(struct pool *pool, void *piece, size_t bytes)
+{
     unsigned int bucket = bucket_of(bytes);
 
     if (bucket >= META_BUCKETS) return;     /* region tables that were outgrown: lost until the heap's end */
-    *(void **)piece = meta->free[bucket];
-    meta->free[bucket] = piece;
+    *(void **)piece = pool->free[bucket];
+    pool->free[bucket] = piece;
 }
 
 /* Under the lock. Commits more where the last piece ended, in a reservation that begins with a link to the
@@ -53,10 +78,11 @@ void heap_meta_give(struct heap *heap, void *piece, size_t bytes)
 static bool extend(struct heap *heap, size_t bytes)
 {
     struct meta *meta = &heap->meta;
+    struct pool *pool = &meta->pool;
     size_t reserve = ROUND_UP(bytes, META_RESERVE);
     char *start;
 
-    if ((size_t)(meta->limit - meta->end) < bytes)
+    if ((size_t)(meta->limit - pool->end) < bytes)
     {
         if (!(start = VirtualAlloc(NULL, reserve, MEM_RESERVE, PAGE_READWRITE))) return false;
         if (!VirtualAlloc(start, bytes, MEM_COMMIT, PAGE_READWRITE))
@@ -66,13 +92,13 @@ static bool extend(struct heap *heap, size_t bytes)
         }
         *(void **)start = meta->reserved;
         meta->reserved = start;
-        meta->next = start + META_GRAIN;
-        meta->end = start + bytes;
+        pool->next = start + META_GRAIN;
+        pool->end = start + bytes;
         meta->limit = start + reserve;
         return true;
     }
-    if (!VirtualAlloc(meta->end, bytes, MEM_COMMIT, PAGE_READWRITE)) return false;
-    meta->end += bytes;
+    if (!VirtualAlloc(pool->end, bytes, MEM_COMMIT, PAGE_READWRITE)) return false;
+    pool->end += bytes;
     return true;
 }
 

@@ -89,10 +89,22 @@ struct large_bins
     struct span *bin[LARGE_BINS];
 };
 
-/* The spans that are a cache's alone. */
+/* Where pieces of a multiple of 64 bytes for tables come from. */
+#define META_GRAIN 64
+#define META_BUCKETS 64
+struct pool
+{
+    char *next, *end;           /* not handed out yet */
+    size_t slab;                /* of a thread's, the size of the last */
+    void *free[META_BUCKETS];
+    struct span *spare;         /* descriptors of small spans */
+};
+
+/* The spans that are a cache's alone, and their tables. */
 struct own_spans
 {
     struct span_list list[CACHED_COUNT];
+    struct pool pool;
 };
 
 /* Page number to span, for 4 MiB of addresses. */
@@ -111,15 +123,12 @@ struct region_table
     struct region *slot[];
 };
 
-/* Metadata: pieces of a multiple of 64 bytes out of address space that only the heap's end gives back. */
-#define META_GRAIN 64
-#define META_BUCKETS 96
+/* Metadata, out of address space that only the heap's end gives back. */
 struct meta
 {
-    char *next, *end;           /* committed and not handed out */
-    char *limit;                /* of what is reserved beyond */
+    struct pool pool;           /* everybody's */
+    char *limit;                /* of what is reserved beyond its end */
     void *reserved;
-    void *free[META_BUCKETS];
 };
 
 struct heap
@@ -142,7 +151,6 @@ struct heap
     unsigned int cache_count;
     struct span_list shared[CLASS_COUNT];
     struct large_bins large;            /* everybody's */
-    struct span *spare_spans;
     struct span *spare_large;
     struct span *limbo;                 /* out of use, but a Free may still look at them */
     struct span *limbo_large;           /* descriptors alone */
@@ -200,7 +208,8 @@ unsigned int heap_window_blocks(unsigned int class);
 
 /* heap_meta.c */
 void *heap_meta_take(struct heap *heap, size_t bytes, struct heap_need *need);
-void heap_meta_give(struct heap *heap, void *piece, size_t bytes);
+void *heap_meta_take_from(struct heap *heap, struct pool *pool, size_t bytes, struct heap_need *need);
+void heap_meta_give(struct pool *pool, void *piece, size_t bytes);
 bool heap_meta_grow(struct heap *heap, size_t bytes, unsigned int level);
 void heap_meta_destroy(struct heap *heap);
 

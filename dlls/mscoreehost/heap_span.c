@@ -243,6 +243,11 @@ static unsigned int fitting_pages(unsigned int pages, size_t block)
     return pages;
 }
 
+static struct pool *pool_of(struct heap *heap, struct cache *owner)
+{
+    return owner ? &owner->own->pool : &heap->meta.pool;
+}
+
 /* A list that has little gets little: half of what it has, between a page (or a block) and 64 KiB. Fewer
  * and longer spans would be quicker, since their descriptors share the processor's first cache with all
  * else, and waste more. Spans that threads share are smaller, since one live block keeps all of a span, and
@@ -251,6 +256,7 @@ struct span *heap_span_new(struct heap *heap, struct cache *owner, unsigned int 
         struct heap_need *need)
 {
     struct span_list *list = owner ? &owner->own->list[class] : &heap->shared[class];
+    struct pool *pool = pool_of(heap, owner);
     size_t block = heap_class_sizes[class], bytes = (size_t)list->pages * PAGE_BYTES / 2;
     bool small = block <= SLACK_TOP, fitting = list->pages * PAGE_BYTES >= 16 * block;
     unsigned int pages, blocks, i;
@@ -266,13 +272,14 @@ again:
     pages = (unsigned int)(ROUND_UP(bytes, PAGE_BYTES) >> PAGE_SHIFT);
     if (fitting) pages = fitting_pages(pages, block);
     blocks = (unsigned int)((pages << PAGE_SHIFT) / block);
-    if ((span = heap->spare_spans)) heap->spare_spans = span->next;
-    else if ((span = heap_meta_take(heap, sizeof(*span), need))) memset(span, 0, sizeof(*span));
+    if ((span = pool->spare)) pool->spare = span->next;
+    else if ((span = heap_meta_take_from(heap, pool, sizeof(*span), need))) memset(span, 0, sizeof(*span));
     else return NULL;
     span->sizes = NULL;
-    if (!(state = heap_meta_take(heap, ROUND_UP(blocks, META_GRAIN), need))) goto no_state;
+    if (!(state = heap_meta_take_from(heap, pool, ROUND_UP(blocks, META_GRAIN), need))) goto no_state;
     POKE(span->state, state);
-    if (!small && !(span->sizes = heap_meta_take(heap, blocks * sizeof(*span->sizes), need))) goto no_sizes;
+    if (!small && !(span->sizes = heap_meta_take_from(heap, pool, blocks * sizeof(*span->sizes), need)))
+        goto no_sizes;
     if (!(base = heap_run_take(heap, pages, &span->chunk, &span->page)))
     {
         need->pages = pages;
@@ -303,12 +310,12 @@ again:
     return span;
 
 no_pages:
-    if (span->sizes) heap_meta_give(heap, span->sizes, blocks * sizeof(*span->sizes));
+    if (span->sizes) heap_meta_give(pool, span->sizes, blocks * sizeof(*span->sizes));
 no_sizes:
-    heap_meta_give(heap, span->state, ROUND_UP(blocks, META_GRAIN));
+    heap_meta_give(pool, span->state, ROUND_UP(blocks, META_GRAIN));
 no_state:
-    span->next = heap->spare_spans;
-    heap->spare_spans = span;
+    span->next = pool->spare;
+    pool->spare = span;
     if (need->meta || least || pages == ROUND_UP(block, PAGE_BYTES) >> PAGE_SHIFT) return NULL;
     bytes = 0;
     fitting = false;    /* perhaps there is room for the smallest */
@@ -399,16 +406,18 @@ void heap_spans_retire(struct heap *heap)
 void heap_spans_recycle(struct heap *heap)
 {
     struct span *span;
+    struct pool *pool;
 
     while ((span = heap->limbo))
     {
+        pool = pool_of(heap, span->owner);
         heap->limbo = span->next;
         heap_record_drop(heap, span);
         heap_run_give(span->chunk, span->page, span->page_count);
-        heap_meta_give(heap, span->state, ROUND_UP(span->block_count, META_GRAIN));
-        if (span->sizes) heap_meta_give(heap, span->sizes, span->block_count * sizeof(*span->sizes));
-        span->next = heap->spare_spans;
-        heap->spare_spans = span;
+        heap_meta_give(pool, span->state, ROUND_UP(span->block_count, META_GRAIN));
+        if (span->sizes) heap_meta_give(pool, span->sizes, span->block_count * sizeof(*span->sizes));
+        span->next = pool->spare;
+        pool->spare = span;
     }
 }
 
