@@ -48,7 +48,7 @@
 
 #include "heap_private.h"
 
-#define SWEEP_GAIN(bytes) ((bytes) / 16 + (256 << 10))  /* less is not worth a sweep */
+#define SWEEP_GAIN(bytes) ((bytes) / 16 + (1024 << 10))  /* less is not worth a sweep */
 #define WIDE_AFTER 64       /* requests above INLINE_TOP, after which a thread gets cursors for them */
 
 struct heap *heap_create(unsigned int flags, struct heap_owner *owner)

@@ -10,7 +10,7 @@
 #include "heap_private.h"
 
 #define META_RESERVE ((size_t)1 << 20)
-#define SLAB_LEAST ((size_t)1 << 10)
+#define SLAB_LEAST ((size_t)256)
 #define SLAB_TOP ((size_t)4 << 10)
 
 static unsigned int bucket_of(size_t bytes)
