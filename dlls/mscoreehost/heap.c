@@ -50,6 +50,7 @@
 
 #define SWEEP_GAIN(bytes) ((bytes) / 16 + (1024 << 10))  /* less is not worth a sweep */
 #define WIDE_AFTER 64       /* requests above INLINE_TOP, after which a thread gets cursors for them */
+#define OWN_WIDE_AFTER 16   /* requests of a class above SLACK_TOP, after which it has a cursor for it */
 
 struct heap *heap_create(unsigned int flags, struct heap_owner *owner)
 {
@@ -173,11 +174,11 @@ static bool tend(struct heap *heap, struct cache *cache)
         if (lock_acquire(&heap->lock))
         {
             /* What is taken next comes from the oldest chunks. */
-            heap_cache_drop(heap, heap->common);
+            heap_cache_drop(heap->common);
             if (cache)
             {
                 cache->turn = heap->turn;
-                heap_cache_drop(heap, cache);
+                heap_cache_drop(cache);
             }
             lock_release(&heap->lock);
         }
@@ -215,8 +216,8 @@ static size_t trim(struct heap *heap, struct cache *cache)
 {
     if (lock_acquire(&heap->lock))
     {
-        if (cache) heap_cache_drop(heap, cache);
-        heap_cache_drop(heap, heap->common);
+        if (cache) heap_cache_drop(cache);
+        heap_cache_drop(heap->common);
         lock_release(&heap->lock);
     }
     return heap_give_back(heap, 0);
@@ -261,31 +262,31 @@ bool heap_grow(struct heap *heap, const struct heap_need *need, unsigned int lev
     return true;
 }
 
-/* From the cursor, which is not empty. */
-static void *take(struct cache *cache, unsigned int class, size_t size)
+/* Whose cursor serves a class above SLACK_TOP: a thread's that asks for it often. */
+static struct cache *wide_cache(struct heap *heap, struct cache *cache, unsigned int class)
 {
-    struct cursor *cursor = cursor_of(cache, class);
-    struct span *span = home_of(cache, class)->span;
-    unsigned int i = (unsigned int)__builtin_ctzll(cursor->bits);
+    struct heap_need need;
+    struct home *home;
 
-    cursor->bits &= cursor->bits - 1;
-    if (class >= CACHED_COUNT) span->sizes[cursor->state + i - span->state] = (uint32_t)size;
-    __atomic_store_n(&cursor->state[i], class < CACHED_COUNT ? (uint8_t)(cursor->block_size - size) : 0,
-            __ATOMIC_RELEASE);
-    return cursor->base + (size_t)i * cursor->block_size;
+    if (!cache || (!cache->more && (++cache->wide_turns <= WIDE_AFTER || !heap_cache_widen(cache, &need))))
+        return heap->common;
+    home = home_of(cache, class);
+    if (home->turns < OWN_WIDE_AFTER) home->turns++;
+    return home->turns < OWN_WIDE_AFTER ? heap->common : cache;
 }
 
 /* Under the lock. */
 static void *try_common(struct heap *heap, struct cache *cache, size_t size, struct heap_need *need)
 {
+    struct cache *from;
     unsigned int class;
 
     memset(need, 0, sizeof(*need));
     if (size > CLASS_TOP) return heap_large_take(heap, cache, size, need);
     class = heap_class_of(size);
-    if (!cursor_of(heap->common, class)->bits && !heap_cache_refill(heap, heap->common, class, need))
-        return NULL;
-    return take(heap->common, class, size);
+    from = class < CACHED_COUNT ? heap->common : wide_cache(heap, cache, class);
+    if (!cursor_of(from, class)->bits && !heap_cache_refill_shared(heap, from, class, need)) return NULL;
+    return heap_span_take(from, class, size);
 }
 
 /* Nobody will give it back, and no limit matters any more. */
@@ -312,7 +313,7 @@ static void *try_alloc(struct heap *heap, struct cache *cache, size_t size, stru
             if (!wide) return NULL;
         }
         if (!cursor_of(cache, class)->bits && !heap_cache_refill(heap, cache, class, need)) return NULL;
-        mem = take(cache, class, size);
+        mem = heap_span_take(cache, class, size);
         heap_count_in(cache, size);
         return mem;
     }

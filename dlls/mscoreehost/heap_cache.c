@@ -129,7 +129,7 @@ static void let_go(struct cache *cache)
     if (cache->returned >= LET_GO_AFTER && lock_acquire(&heap->lock))
     {
         cache->returned = 0;
-        heap_cache_drop(heap, cache);
+        heap_cache_drop(cache);
         lock_release(&heap->lock);
     }
     heap_ask_to_tend(heap);
@@ -333,30 +333,52 @@ static bool fill_own(struct heap *heap, struct cache *cache, unsigned int class,
     return span != NULL;
 }
 
-/* The cursor of the class has run out: more blocks for it. Without the lock, but for the common cache. */
+/* Under the lock, once in each turn of the heap. What the thread takes next comes from the oldest chunks, and
+ * the others can go. */
+static void catch_up(struct heap *heap, struct cache *cache)
+{
+    cache->turn = PEEK(heap->turn);
+    heap_cache_drop(cache);
+    heap_spans_retire_own(heap, cache);
+}
+
+/* Under the lock: blocks of spans that all share, whatever the size. */
+bool heap_cache_refill_shared(struct heap *heap, struct cache *cache, unsigned int class,
+        struct heap_need *need)
+{
+    struct span_list *list = &heap->shared[class];
+    struct cursor *cursor = cursor_of(cache, class);
+    struct home *home = home_of(cache, class);
+    struct span *span;
+
+    if (home->span && heap_span_again(cursor, home)) return true;
+    drop_window(cache, class);
+    if (heap_span_search(list, cursor, home)) return true;
+    if (!(span = heap_span_new(heap, NULL, class, 0, need))) return false;
+    list->at = span;
+    list->at_window = 0;
+    return heap_span_search(list, cursor, home);
+}
+
+/* The cursor of the class, to SLACK_TOP, of a thread has run out: more blocks for it. Without the lock. */
 bool heap_cache_refill(struct heap *heap, struct cache *cache, unsigned int class, struct heap_need *need)
 {
     struct cursor *cursor = cursor_of(cache, class);
     struct home *home = home_of(cache, class);
-    bool common = cache == heap->common, found = false, own, settled, thin;
-    struct span *span;
+    bool found = false, own, settled, thin;
 
     memset(need, 0, sizeof(*need));
-    if (!common && cache->turn != PEEK(heap->turn) && lock_acquire(&heap->lock))
+    if (cache->turn != PEEK(heap->turn) && lock_acquire(&heap->lock))
     {
-        /* What is taken next comes from the oldest chunks, and the others can go. */
-        cache->turn = PEEK(heap->turn);
-        heap_cache_drop(heap, cache);
-        heap_spans_retire_own(heap, cache);
+        catch_up(heap, cache);
         lock_release(&heap->lock);
     }
     /* A class that is much used but has few blocks comes here too often. */
-    thin = !common && home->turns && !(home->turns & 255) && cache->own
-            && PEEK(cache->own->list[class].pages) * PAGE_BYTES < HOT_BLOCKS * (size_t)heap_class_sizes[class]
-                    ;
+    thin = home->turns && !(home->turns & 255) && cache->own
+            && PEEK(cache->own->list[class].pages) * PAGE_BYTES < HOT_BLOCKS * (size_t)heap_class_sizes[class];
     if (!thin && home->span && heap_span_again(cursor, home)) return true;
     if (!thin && heap_span_search_own(cache, class)) return true;
-    if (!common && !lock_acquire(&heap->lock)) return false;
+    if (!lock_acquire(&heap->lock)) return false;
     if (home->span && !home->span->owner)
     {
         if (home->turns < OWN_AFTER) home->turns++;
@@ -364,32 +386,34 @@ bool heap_cache_refill(struct heap *heap, struct cache *cache, unsigned int clas
         drop_window(cache, class);
         found = heap_span_search_own(cache, class);
     }
-    own = !common && (home->turns >= OWN_AFTER || cache->windows >= BUSY_AFTER || cache == heap->first);
+    own = home->turns >= OWN_AFTER || cache->windows >= BUSY_AFTER || cache == heap->first;
     /* A window that others share has few blocks, for a lock, and a locked instruction to free each. */
     settled = own && cache->own && cache->own->list[class].pages;
-    if (!found)
+    if (!found && !own) found = heap_cache_refill_shared(heap, cache, class, need);
+    else if (!found)
     {
         drop_window(cache, class);
-        found = !thin && !settled && heap_span_search(&heap->shared[class], cursor, home);
+        found = (!thin && !settled && heap_span_search(&heap->shared[class], cursor, home))
+                || fill_own(heap, cache, class, thin ? HOT_BLOCKS * (size_t)heap_class_sizes[class] : 0, need);
     }
-    if (!found && own)
-        found = fill_own(heap, cache, class, thin ? HOT_BLOCKS * (size_t)heap_class_sizes[class] : 0, need);
-    if (!found && !own && (span = heap_span_new(heap, NULL, class, 0, need)))
-    {
-        heap->shared[class].at = span;
-        heap->shared[class].at_window = 0;
-        found = heap_span_search(&heap->shared[class], cursor, home);
-    }
-    if (!common) lock_release(&heap->lock);
+    lock_release(&heap->lock);
     return found;
 }
 
 /* Under the lock. Lets go of all the blocks that a thread holds ready. */
-void heap_cache_drop(struct heap *heap, struct cache *cache)
+void heap_cache_drop(struct cache *cache)
 {
-    unsigned int class, count = cache == heap->common ? CLASS_COUNT : CACHED_COUNT;
+    unsigned int class;
 
-    for (class = 0; class < count; class++) drop_window(cache, class);
+    for (class = 0; class < CLASS_COUNT; class++) drop_window(cache, class);
+}
+
+/* The same of classes above SLACK_TOP, with the cache stopped. */
+void heap_cache_drop_wide(struct cache *cache)
+{
+    unsigned int class;
+
+    for (class = CACHED_COUNT; class < CLASS_COUNT; class++) drop_window(cache, class);
 }
 
 /* ---- waiting for Free ---- */
@@ -471,7 +495,7 @@ static void park(struct heap *heap, struct cache *cache)
     intptr_t bytes, blocks;
 
     if (!lock_acquire(&heap->lock)) return;
-    heap_cache_drop(heap, cache);
+    heap_cache_drop(cache);
     if (lock_acquire(&heap->room_lock))
     {
         get_room(&cache->room, &bytes, &blocks);

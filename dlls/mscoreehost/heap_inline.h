@@ -377,14 +377,17 @@ static inline __attribute__((always_inline)) enum heap_answer heap_free_shared(c
     enum heap_answer answer = HEAP_SLOW;
     struct span *span = freeing->span;
     uint64_t product;
+    size_t size = 0;
     uint8_t slack;
 
-    if (LOOK(span->kind) != SPAN_SMALL) goto done;
+    if (LOOK(span->kind) > SPAN_WIDE) goto done;
     product = (uint64_t)(uint32_t)freeing->offset * LOOK(span->recip);
     if (unlikely((uint32_t)product >= LOOK(span->recip))) goto done;
+    if (LOOK(span->kind) == SPAN_WIDE) size = PEEK(LOOK(span->sizes)[product >> 32]);
     slack = __atomic_exchange_n(LOOK(span->state) + (size_t)(product >> 32), STATE_FREE, __ATOMIC_ACQ_REL);
     if (unlikely(slack & STATE_FREE)) goto done;
-    answer = room_give(&freeing->cache->room, LOOK(span->block_size) - slack) ? HEAP_DONE : HEAP_SETTLE;
+    if (LOOK(span->kind) == SPAN_SMALL) size = LOOK(span->block_size) - slack;
+    answer = room_give(&freeing->cache->room, size) ? HEAP_DONE : HEAP_SETTLE;
 done:
     __atomic_store_n(&freeing->cache->busy, 0, __ATOMIC_RELEASE);
     return answer;

@@ -238,6 +238,7 @@ struct span *heap_span_new(struct heap *heap, struct cache *owner, unsigned int 
 bool heap_span_search(struct span_list *list, struct cursor *cursor, struct home *home);
 bool heap_span_again(struct cursor *cursor, struct home *home);
 bool heap_span_search_own(struct cache *cache, unsigned int class);
+void *heap_span_take(struct cache *cache, unsigned int class, size_t size);
 void *heap_span_take_any(struct heap *heap, size_t size);
 bool heap_span_share(struct heap *heap, struct span *span);
 void heap_spans_retire(struct heap *heap);
@@ -251,7 +252,10 @@ struct cache *heap_cache_create(struct heap *heap, struct heap_need *need);
 bool heap_cache_widen(struct cache *cache, struct heap_need *need);
 struct cache *heap_cache_get(struct heap *heap, unsigned int level, bool may_grow);
 bool heap_cache_refill(struct heap *heap, struct cache *cache, unsigned int class, struct heap_need *need);
-void heap_cache_drop(struct heap *heap, struct cache *cache);
+bool heap_cache_refill_shared(struct heap *heap, struct cache *cache, unsigned int class,
+        struct heap_need *need);
+void heap_cache_drop(struct cache *cache);
+void heap_cache_drop_wide(struct cache *cache);
 bool heap_caches_quiet(struct heap *heap, struct cache *one, bool patient);
 void heap_caches_stop(struct heap *heap, struct cache *one, bool patient);
 void heap_caches_go(struct heap *heap, struct cache *one);

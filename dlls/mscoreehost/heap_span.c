@@ -201,7 +201,7 @@ static void *__attribute__((noinline)) small_more(struct cache *cache, size_t si
     }
     else
     {
-        if (size > SLACK_TOP || !cache->more) return NULL;
+        if (!cache->more) return NULL;
         class = heap_class_of(size);
         cursor = &cache->more->cursors[class - FIRST_COUNT];
     }
@@ -231,9 +231,51 @@ static void *__attribute__((noinline)) small_more(struct cache *cache, size_t si
     return mem;
 }
 
+/* From the cursor, which is not empty. */
+static void *take_one(struct cursor *cursor, struct span *span, size_t size)
+{
+    size_t i = lowest_bit(cursor->bits);
+
+    cursor->bits &= cursor->bits - 1;
+    if (span->kind == SPAN_WIDE) span->sizes[cursor->state + i - span->state] = (uint32_t)size;
+    __atomic_store_n(&cursor->state[i], span->kind == SPAN_WIDE ? 0 : (uint8_t)(cursor->block_size - size),
+            __ATOMIC_RELEASE);
+    return cursor->base + i * cursor->block_size;
+}
+
+/* By the cache's own thread, or under the lock. */
+void *heap_span_take(struct cache *cache, unsigned int class, size_t size)
+{
+    return take_one(cursor_of(cache, class), home_of(cache, class)->span, size);
+}
+
+/* Above SLACK_TOP a window is too much to be kept by a thread that rests: whoever has stopped the caches may
+ * take it away. So this thread is busy when it looks at one. */
+static void *__attribute__((noinline)) wide_more(struct cache *cache, size_t size)
+{
+    unsigned int class = heap_class_of(size);
+    struct cursor *cursor;
+    struct home *home;
+    void *mem = NULL;
+
+    if (!cache->more || cache->turn != PEEK(cache->heap->turn)
+            || heap_tend_is_due(cache->heap)) return NULL;
+    cursor = cursor_of(cache, class);
+    home = home_of(cache, class);
+    POKE(cache->busy, 1);
+    __asm__ volatile("" ::: "memory");
+    if (!__atomic_load_n(&cache->stopped, __ATOMIC_ACQUIRE) && (cursor->bits
+            || (home->span && heap_span_again(cursor, home))))
+        mem = take_one(cursor, home->span, size);
+    __atomic_store_n(&cache->busy, 0, __ATOMIC_RELEASE);
+    if (mem && !room_take(&cache->room, size)) heap_settle(cache);
+    return mem;
+}
+
 void *heap_alloc_more(struct cache *cache, size_t size)
 {
-    return size > CLASS_TOP ? heap_large_again(cache, size) : small_more(cache, size);
+    if (size <= SLACK_TOP) return small_more(cache, size);
+    return size > CLASS_TOP ? heap_large_again(cache, size) : wide_more(cache, size);
 }
 
 /* So many pages, or a few more where less is left over then than an eighth. */
@@ -399,7 +441,9 @@ void heap_spans_retire(struct heap *heap)
     for (class = 0; class < CLASS_COUNT; class++) retire_list(heap, &heap->shared[class], NULL);
     for (cache = heap->caches; cache; cache = cache->next)
     {
-        if (cache->quiet) heap_spans_retire_own(heap, cache);
+        if (!cache->quiet) continue;
+        heap_cache_drop_wide(cache);
+        heap_spans_retire_own(heap, cache);
     }
 }
 
