@@ -273,7 +273,11 @@ static struct cache *adopt(struct heap *heap, struct heap_need *need)
 {
     struct cache *cache = heap->parked;
 
-    if (cache) heap->parked = cache->next_parked;
+    if (cache)
+    {
+        heap->parked = cache->next_parked;
+        cache->shares = 0;
+    }
     else
     {
         if (!(cache = heap_cache_create(heap, need))) return NULL;

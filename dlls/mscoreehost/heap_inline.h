@@ -145,6 +145,7 @@ struct cache
     struct large_bins *large;
     uint32_t stopped;           /* by who holds the heap's lock: keep off the spans of your own */
     bool quiet;                 /* and that has been seen to hold */
+    uint8_t shares;             /* times that another thread came to free in a span of its own */
     bool large_shared;          /* large blocks of its own are regularly freed by other threads */
     /* FIRST_COUNT; the rest, if they are needed, in more. None across two lines of the processor's cache. */
     struct cursor cursors[] __attribute__((aligned(64)));

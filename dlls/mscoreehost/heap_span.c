@@ -16,6 +16,7 @@
 #define SHARED_TOP 32768
 #define SEARCH_WINDOWS 64
 #define SHARE_ALL 2             /* so many spans of a list shared: the others will be too */
+#define SHARE_EVERY 8           /* so often in a thread's: those of all classes will be */
 
 /* Which of the blocks at state are free; blocks is a power of two from 4 on. */
 static inline __attribute__((always_inline)) mask_t free_mask(const uint8_t *state, unsigned int blocks)
@@ -304,6 +305,7 @@ struct span *heap_span_new(struct heap *heap, struct cache *owner, unsigned int 
     unsigned int pages, blocks, i;
     struct span *span;
     uint8_t *state;
+    bool biased;
     char *base;
 
     if (!owner) bytes /= 16;
@@ -344,7 +346,8 @@ again:
     span->claimed = 0;
     span->page_count = pages;
     span->owner = owner;
-    POKE(span->bias, owner && list->shared < SHARE_ALL ? (void *)owner : BIAS_SHARED);
+    biased = owner && list->shared < SHARE_ALL && owner->shares < SHARE_EVERY;
+    POKE(span->bias, biased ? (void *)owner : BIAS_SHARED);
     __atomic_store_n(&span->bytes, blocks * (uint32_t)block, __ATOMIC_RELEASE);
     link_span(list, span);
     heap_map_set(heap, span->base, pages, span);
@@ -364,31 +367,46 @@ no_state:
     goto again;
 }
 
+static void change_bias(struct span_list *list, const void *from, void *to)
+{
+    struct span *span;
+
+    for (span = list->first; span; span = span->next)
+    {
+        if (PEEK(span->bias) == from) __atomic_store_n(&span->bias, to, __ATOMIC_RELEASE);
+    }
+}
+
 /* Under the lock. Makes a span that only one cache could free in without a locked instruction everybody's to
  * free in. False: that cache's thread does not come to rest (it is suspended within a Free), so that this
  * has to wait. */
 bool heap_span_share(struct heap *heap, struct span *span)
 {
     struct cache *owner = span->owner;
+    unsigned int i, count = 1;
     struct span_list *list;
-    struct span *each;
 
     /* Or out of use: another thread was first, and the span was given up. */
     if (PEEK(span->bias) == BIAS_SHARED || !PEEK(span->bytes)) return true;
     if (span->kind > SPAN_WIDE) return heap_large_share(heap, span);
-    /* A barrier costs microseconds: not for each span of a thread whose blocks others regularly free. */
+    /* A barrier costs microseconds: not for each span of a class whose blocks others regularly free, nor for
+     * each class of such a thread. */
     list = &owner->own->list[span->class];
-    if (++list->shared < SHARE_ALL) __atomic_store_n(&span->bias, BIAS_CHANGING, __ATOMIC_RELEASE);
-    else for (each = list->first; each; each = each->next)
+    if (list->shared < SHARE_ALL) list->shared++;
+    if (owner->shares < SHARE_EVERY) owner->shares++;
+    if (owner->shares >= SHARE_EVERY)
     {
-        if (PEEK(each->bias) == owner) __atomic_store_n(&each->bias, BIAS_CHANGING, __ATOMIC_RELEASE);
+        list = owner->own->list;
+        count = CACHED_COUNT;
+    }
+    __atomic_store_n(&span->bias, BIAS_CHANGING, __ATOMIC_RELEASE);
+    for (i = 0; i < count; i++)
+    {
+        if (count > 1 || list->shared >= SHARE_ALL) change_bias(&list[i], owner, BIAS_CHANGING);
     }
     heap_caches_quiet(heap, owner, true);
-    for (each = list->first; each; each = each->next)
-    {
-        if (PEEK(each->bias) == BIAS_CHANGING)
-            __atomic_store_n(&each->bias, owner->quiet ? BIAS_SHARED : (void *)owner, __ATOMIC_RELEASE);
-    }
+    for (i = 0; i < count; i++)
+        change_bias(&list[i], BIAS_CHANGING, owner->quiet ? BIAS_SHARED : (void *)owner);
     return owner->quiet;
 }
 
