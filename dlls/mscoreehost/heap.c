@@ -252,6 +252,18 @@ static bool sweep_instead(struct heap *heap)
     return found != 0;
 }
 
+/* Before more is taken from the system, and before a sweep: what takes no barrier. */
+static bool retire_wide(struct heap *heap)
+{
+    bool found;
+
+    if (!lock_acquire(&heap->lock)) return false;
+    heap_cache_drop_wide(heap->common);
+    found = heap_spans_retire_wide(heap);
+    lock_release(&heap->lock);
+    return found;
+}
+
 bool heap_grow(struct heap *heap, const struct heap_need *need, unsigned int level)
 {
     if (need->meta) return heap_meta_grow(heap, need->meta, level);
@@ -344,7 +356,7 @@ void *heap_alloc(struct heap *heap, size_t size, unsigned int level)
 {
     struct heap_need need, refused;
     struct cache *cache;
-    bool swept = false;
+    bool looked = false, swept = false;
     void *mem;
 
     if (size > (SIZE_MAX >> 1) - (1 << 20)) return NULL;
@@ -360,6 +372,11 @@ void *heap_alloc(struct heap *heap, size_t size, unsigned int level)
         memset(&need, 0, sizeof(need));
         if ((mem = try_alloc(heap, cache, size, &need))) return mem;
         if ((!need.meta && !need.pages) || process_is_ending()) return end_of_process(heap, size);
+        if (!need.meta && !looked)
+        {
+            looked = true;
+            if (retire_wide(heap)) continue;
+        }
         if (!need.meta && !swept && sweep_instead(heap))
         {
             swept = true;

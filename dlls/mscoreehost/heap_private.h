@@ -153,6 +153,7 @@ struct heap
     struct large_bins large;            /* everybody's */
     struct span *spare_large;
     struct span *limbo;                 /* out of use, but a Free may still look at them */
+    unsigned int limbo_wide;            /* of them, whose pages are used otherwise already */
     struct span *limbo_large;           /* descriptors alone */
     unsigned int limbo_count;
     struct chunk *chunks;
@@ -242,6 +243,7 @@ void *heap_span_take(struct cache *cache, unsigned int class, size_t size);
 void *heap_span_take_any(struct heap *heap, size_t size);
 bool heap_span_share(struct heap *heap, struct span *span);
 void heap_spans_retire(struct heap *heap);
+bool heap_spans_retire_wide(struct heap *heap);
 void heap_spans_retire_own(struct heap *heap, struct cache *cache);
 void heap_spans_recycle(struct heap *heap);
 bool heap_find_block(struct heap *heap, const void *mem, struct span **span, uint32_t *index);

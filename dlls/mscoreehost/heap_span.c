@@ -15,6 +15,7 @@
 #define SPAN_TOP 65536
 #define SHARED_TOP 32768
 #define SEARCH_WINDOWS 64
+#define LIMBO_MOST 64
 #define SHARE_ALL 2             /* so many spans of a list shared: the others will be too */
 #define SHARE_EVERY 8           /* so often in a thread's: those of all classes will be */
 
@@ -439,6 +440,27 @@ static void retire_list(struct heap *heap, struct span_list *list, const struct 
     if (!list->first) list->shared = 0;
 }
 
+/* Under the lock. Of classes above SLACK_TOP, spans without a live block whose windows nobody holds. Their
+ * pages are free at once: a Free that found its block live reads no more of them. The descriptors wait, like
+ * all in limbo. */
+bool heap_spans_retire_wide(struct heap *heap)
+{
+    struct span *last = heap->limbo, *span;
+    unsigned int class, count = 0;
+
+    for (class = CACHED_COUNT; class < CLASS_COUNT; class++) retire_list(heap, &heap->shared[class], NULL);
+    for (span = heap->limbo; span != last; span = span->next)
+    {
+        heap_record_drop(heap, span);
+        heap_run_give(span->chunk, span->page, span->page_count);
+        span->page_count = 0;
+        count++;
+    }
+    heap->limbo_wide += count;
+    if (heap->limbo_wide >= LIMBO_MOST && heap_caches_quiet(heap, NULL, false)) heap_spans_recycle(heap);
+    return count != 0;
+}
+
 /* The same by the cache's own thread, or with that stopped. */
 void heap_spans_retire_own(struct heap *heap, struct cache *cache)
 {
@@ -475,12 +497,13 @@ void heap_spans_recycle(struct heap *heap)
         pool = pool_of(heap, span->owner);
         heap->limbo = span->next;
         heap_record_drop(heap, span);
-        heap_run_give(span->chunk, span->page, span->page_count);
+        if (span->page_count) heap_run_give(span->chunk, span->page, span->page_count);
         heap_meta_give(pool, span->state, ROUND_UP(span->block_count, META_GRAIN));
         if (span->sizes) heap_meta_give(pool, span->sizes, span->block_count * sizeof(*span->sizes));
         span->next = pool->spare;
         pool->spare = span;
     }
+    heap->limbo_wide = 0;
 }
 
 static void *take_first(struct span_list *list, const struct home *held, size_t size)
