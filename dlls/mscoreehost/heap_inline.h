@@ -57,6 +57,10 @@ struct span_record
     uint32_t who;
 };
 
+/* Most spans of blocks above 1 KiB have few. */
+#define OWN_STATES 4
+#define OWN_SIZES (sizeof(size_t) / sizeof(uint32_t))
+
 /* A run of pages cut into blocks of one class, or that is one block. Descriptors are never given back
  * before the heap dies: Free of a wild pointer may look at one while it changes hands, and must find a
  * descriptor. */
@@ -71,19 +75,23 @@ struct span
     uint32_t block_count;
     uint8_t kind;
     uint8_t class;
-    uint8_t own_state;          /* of SPAN_RUN and SPAN_CHUNK */
     uint8_t window_blocks;
+    uint8_t own_state[OWN_STATES] __attribute__((aligned(4)));  /* where that is enough */
     unsigned int page;
+    unsigned int page_count;
     struct span_record *records;
     /* The rest is for slow paths. */
     uint32_t *sizes;            /* of SPAN_WIDE, as asked for */
-    size_t size;                /* of SPAN_RUN and SPAN_CHUNK, as asked for */
+    union
+    {
+        size_t size;                    /* of SPAN_RUN and SPAN_CHUNK, as asked for */
+        uint32_t own_sizes[OWN_SIZES];  /* of SPAN_WIDE, where that is enough */
+    };
     uint64_t claimed;           /* windows that cursors hold, in a span without an owner */
     struct cache *owner;        /* who alone takes blocks from it, without the heap's lock; or NULL */
     struct chunk *chunk;
     struct span *next, *prev;
     size_t records_charged;
-    unsigned int page_count;
 };
 
 /* Where a thread takes blocks of a class from: a window of neighbours in a span. */

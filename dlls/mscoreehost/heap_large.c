@@ -31,7 +31,7 @@ static unsigned int bin_of(size_t pages)
 
 static inline __attribute__((always_inline)) bool fits(const struct span *span, size_t pages)
 {
-    return __atomic_load_n(&span->own_state, __ATOMIC_ACQUIRE) & STATE_FREE && span->page_count >= pages
+    return __atomic_load_n(&span->own_state[0], __ATOMIC_ACQUIRE) & STATE_FREE && span->page_count >= pages
             && span->page_count - pages <= pages / 2;
 }
 
@@ -103,7 +103,7 @@ static void *use(struct span *span, size_t size)
 {
     if (span->records) POKE(span->records->who, 0);
     set_size(span, size);
-    __atomic_store_n(&span->own_state, 0, __ATOMIC_RELEASE);
+    __atomic_store_n(&span->own_state[0], 0, __ATOMIC_RELEASE);
     return span->base;
 }
 
@@ -180,7 +180,7 @@ static void retire(struct heap *heap, struct large_bins *bins, struct span *span
 
 static bool is_free(const struct span *span)
 {
-    return __atomic_load_n(&span->own_state, __ATOMIC_ACQUIRE) & STATE_FREE;
+    return __atomic_load_n(&span->own_state[0], __ATOMIC_ACQUIRE) & STATE_FREE;
 }
 
 static void trim_span(struct span *span, size_t pages)
@@ -234,7 +234,7 @@ static size_t retire_bins(struct heap *heap, struct large_bins *bins, enum large
             next = span->next;
             end = span == last;
             if (!is_free(span)) continue;
-            if (age == LARGE_ALL || (age == LARGE_OLD && span->own_state == STATE_LONG_FREE))
+            if (age == LARGE_ALL || (age == LARGE_OLD && span->own_state[0] == STATE_LONG_FREE))
             {
                 chunk = span->chunk;
                 retire(heap, bins, span);
@@ -243,7 +243,7 @@ static size_t retire_bins(struct heap *heap, struct large_bins *bins, enum large
             }
             else
             {
-                if (age == LARGE_OLD) POKE(span->own_state, STATE_LONG_FREE);
+                if (age == LARGE_OLD) POKE(span->own_state[0], STATE_LONG_FREE);
                 kept += span->page_count;
             }
         }
@@ -297,7 +297,7 @@ static void *take(struct heap *heap, struct cache *cache, size_t size, struct he
     }
     span->owner = own ? cache : NULL;
     POKE(span->bias, own && !cache->large_shared ? (void *)cache : BIAS_SHARED);
-    POKE(span->state, &span->own_state);
+    POKE(span->state, span->own_state);
     span->block_count = 1;
     span->window_blocks = 1;
     POKE(span->recip, 1);

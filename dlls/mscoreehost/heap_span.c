@@ -280,6 +280,34 @@ void *heap_alloc_more(struct cache *cache, size_t size)
     return size > CLASS_TOP ? heap_large_again(cache, size) : wide_more(cache, size);
 }
 
+static size_t state_bytes(unsigned int blocks)
+{
+    return blocks <= OWN_STATES ? OWN_STATES : ROUND_UP(blocks, META_GRAIN);
+}
+
+static void give_tables(struct pool *pool, struct span *span, unsigned int blocks)
+{
+    if (span->sizes && span->sizes != span->own_sizes)
+        heap_meta_give(pool, span->sizes, blocks * sizeof(*span->sizes));
+    if (span->state != span->own_state) heap_meta_give(pool, span->state, state_bytes(blocks));
+}
+
+/* A few states and sizes have room in the descriptor. */
+static bool take_tables(struct heap *heap, struct pool *pool, struct span *span, unsigned int blocks, bool small,
+        struct heap_need *need)
+{
+    uint8_t *state = span->own_state;
+
+    if (blocks > OWN_STATES && !(state = heap_meta_take_from(heap, pool, state_bytes(blocks), need)))
+        return false;
+    POKE(span->state, state);
+    span->sizes = small ? NULL : span->own_sizes;
+    if (small || blocks <= OWN_SIZES
+            || (span->sizes = heap_meta_take_from(heap, pool, blocks * sizeof(*span->sizes), need))) return true;
+    give_tables(pool, span, blocks);
+    return false;
+}
+
 /* So many pages, or a few more where less is left over then than an eighth. */
 static unsigned int fitting_pages(unsigned int pages, size_t block)
 {
@@ -303,9 +331,8 @@ struct span *heap_span_new(struct heap *heap, struct cache *owner, unsigned int 
     struct pool *pool = pool_of(heap, owner);
     size_t block = heap_class_sizes[class], bytes = (size_t)list->pages * PAGE_BYTES / 2;
     bool small = block <= SLACK_TOP, fitting = list->pages * PAGE_BYTES >= 16 * block;
-    unsigned int pages, blocks, i;
+    unsigned int pages, blocks;
     struct span *span;
-    uint8_t *state;
     bool biased;
     char *base;
 
@@ -320,19 +347,16 @@ again:
     if ((span = pool->spare)) pool->spare = span->next;
     else if ((span = heap_meta_take_from(heap, pool, sizeof(*span), need))) memset(span, 0, sizeof(*span));
     else return NULL;
-    span->sizes = NULL;
-    if (!(state = heap_meta_take_from(heap, pool, ROUND_UP(blocks, META_GRAIN), need))) goto no_state;
-    POKE(span->state, state);
-    if (!small && !(span->sizes = heap_meta_take_from(heap, pool, blocks * sizeof(*span->sizes), need)))
-        goto no_sizes;
+    if (!take_tables(heap, pool, span, blocks, small, need)) goto no_tables;
     if (!(base = heap_run_take(heap, pages, &span->chunk, &span->page)))
     {
         need->pages = pages;
-        goto no_pages;
+        give_tables(pool, span, blocks);
+        goto no_tables;
     }
     POKE(span->base, base);
-    memset(span->state, 0, ROUND_UP(blocks, META_GRAIN));
-    for (i = 0; i < blocks; i++) span->state[i] = STATE_FREE;
+    memset(span->state, 0, state_bytes(blocks));
+    memset(span->state, STATE_FREE, blocks);
     POKE(span->kind, small ? SPAN_SMALL : SPAN_WIDE);
     span->class = (uint8_t)class;
     POKE(span->block_size, (uint32_t)block);
@@ -344,6 +368,7 @@ again:
         span->window_blocks = block <= 128 ? 8 : 4;
         while (span->window_blocks * 64u < blocks) span->window_blocks *= 2;
     }
+    if (blocks <= OWN_STATES) span->window_blocks = OWN_STATES;
     span->claimed = 0;
     span->page_count = pages;
     span->owner = owner;
@@ -355,11 +380,7 @@ again:
     need->pages = 0;
     return span;
 
-no_pages:
-    if (span->sizes) heap_meta_give(pool, span->sizes, blocks * sizeof(*span->sizes));
-no_sizes:
-    heap_meta_give(pool, span->state, ROUND_UP(blocks, META_GRAIN));
-no_state:
+no_tables:
     span->next = pool->spare;
     pool->spare = span;
     if (need->meta || least || pages == ROUND_UP(block, PAGE_BYTES) >> PAGE_SHIFT) return NULL;
@@ -498,8 +519,7 @@ void heap_spans_recycle(struct heap *heap)
         heap->limbo = span->next;
         heap_record_drop(heap, span);
         if (span->page_count) heap_run_give(span->chunk, span->page, span->page_count);
-        heap_meta_give(pool, span->state, ROUND_UP(span->block_count, META_GRAIN));
-        if (span->sizes) heap_meta_give(pool, span->sizes, span->block_count * sizeof(*span->sizes));
+        give_tables(pool, span, span->block_count);
         span->next = pool->spare;
         pool->spare = span;
     }
