@@ -462,24 +462,29 @@ static void retire_list(struct heap *heap, struct span_list *list, const struct 
 }
 
 /* Under the lock. Of classes above SLACK_TOP, spans without a live block whose windows nobody holds. Their
- * pages are free at once: a Free that found its block live reads no more of them. The descriptors wait, like
- * all in limbo. */
+ * pages are free at once: a Free that found its block live reads only the descriptor after that, and that
+ * waits, like all in limbo. True: pages were found, and enough of them that to look again will pay. */
 bool heap_spans_retire_wide(struct heap *heap)
 {
     struct span *last = heap->limbo, *span;
-    unsigned int class, count = 0;
+    size_t pages = 0, found = 0;
+    unsigned int class;
 
-    for (class = CACHED_COUNT; class < CLASS_COUNT; class++) retire_list(heap, &heap->shared[class], NULL);
+    for (class = CACHED_COUNT; class < CLASS_COUNT; class++)
+    {
+        pages += heap->shared[class].pages;
+        retire_list(heap, &heap->shared[class], NULL);
+    }
     for (span = heap->limbo; span != last; span = span->next)
     {
         heap_record_drop(heap, span);
         heap_run_give(span->chunk, span->page, span->page_count);
+        found += span->page_count;
         span->page_count = 0;
-        count++;
+        heap->limbo_wide++;
     }
-    heap->limbo_wide += count;
     if (heap->limbo_wide >= LIMBO_MOST && heap_caches_quiet(heap, NULL, false)) heap_spans_recycle(heap);
-    return count != 0;
+    return found > pages / 64;
 }
 
 /* The same by the cache's own thread, or with that stopped. */
