@@ -369,6 +369,7 @@ bool heap_cache_refill(struct heap *heap, struct cache *cache, unsigned int clas
 {
     struct cursor *cursor = cursor_of(cache, class);
     struct home *home = home_of(cache, class);
+    size_t hot = HOT_BLOCKS * (size_t)heap_class_sizes[class];
     bool found = false, own, settled, thin;
 
     memset(need, 0, sizeof(*need));
@@ -379,7 +380,7 @@ bool heap_cache_refill(struct heap *heap, struct cache *cache, unsigned int clas
     }
     /* A class that is much used but has few blocks comes here too often. */
     thin = home->turns && !(home->turns & 255) && cache->own
-            && PEEK(cache->own->list[class].pages) * PAGE_BYTES < HOT_BLOCKS * (size_t)heap_class_sizes[class];
+            && PEEK(cache->own->list[class].pages) * PAGE_BYTES < hot;
     if (!thin && home->span && heap_span_again(cursor, home)) return true;
     if (!thin && heap_span_search_own(cache, class)) return true;
     if (!lock_acquire(&heap->lock)) return false;
@@ -398,7 +399,7 @@ bool heap_cache_refill(struct heap *heap, struct cache *cache, unsigned int clas
     {
         drop_window(cache, class);
         found = (!thin && !settled && heap_span_search(&heap->shared[class], cursor, home))
-                || fill_own(heap, cache, class, thin ? HOT_BLOCKS * (size_t)heap_class_sizes[class] : 0, need);
+                || fill_own(heap, cache, class, thin ? hot : 0, need);
     }
     lock_release(&heap->lock);
     return found;

@@ -231,7 +231,7 @@ size_t heap_chunk_release(struct heap *heap, struct chunk *chunks)
         {
             next = chunk->next;
             words = chunk->own ? 0 : MAP_WORDS(chunk->page_count);
-            heap_meta_give(&heap->meta.pool, chunk, sizeof(*chunk) + words * sizeof(mask_t));
+            heap_meta_give(heap, &heap->meta.pool, chunk, sizeof(*chunk) + words * sizeof(mask_t));
         }
         lock_release(&heap->lock);
     }

@@ -13,17 +13,20 @@
 #define SLAB_LEAST ((size_t)256)
 #define SLAB_TOP ((size_t)4 << 10)
 
-static unsigned int bucket_of(size_t bytes)
+/* NULL: pieces of that size are not kept. */
+static void **free_list(struct heap *heap, struct pool *pool, size_t bytes)
 {
-    return (unsigned int)((bytes - 1) / META_GRAIN);
+    size_t bucket = (bytes - 1) / META_GRAIN;
+
+    if (bucket < POOL_BUCKETS) return &pool->free[bucket];
+    return bucket < META_BUCKETS ? &heap->meta.free[bucket] : NULL;
 }
 
-static void *take(struct pool *pool, size_t bytes)
+static void *take(struct heap *heap, struct pool *pool, size_t bytes)
 {
-    unsigned int bucket = bucket_of(bytes);
-    void *piece = NULL;
+    void **list = free_list(heap, pool, bytes), *piece = NULL;
 
-    if (bucket < META_BUCKETS && (piece = pool->free[bucket])) pool->free[bucket] = *(void **)piece;
+    if (list && (piece = *list)) *list = *(void **)piece;
     else if ((size_t)(pool->end - pool->next) >= bytes)
     {
         piece = pool->next;
@@ -39,9 +42,9 @@ static bool refill(struct heap *heap, struct pool *pool, size_t bytes)
     char *start;
 
     if (slab > SLAB_TOP) slab = SLAB_TOP;
-    if (slab < bytes || !(start = take(&heap->meta.pool, slab))) return false;
+    if (slab < bytes || !(start = take(heap, &heap->meta.pool, slab))) return false;
     pool->slab = slab;
-    if (left && start != pool->end) heap_meta_give(pool, pool->next, left);
+    if (left && start != pool->end) heap_meta_give(heap, pool, pool->next, left);
     if (start != pool->end) pool->next = start;
     pool->end = start + slab;
     return true;
@@ -49,14 +52,14 @@ static bool refill(struct heap *heap, struct pool *pool, size_t bytes)
 
 void *heap_meta_take_from(struct heap *heap, struct pool *pool, size_t bytes, struct heap_need *need)
 {
-    bool own = pool != &heap->meta.pool;
     void *piece;
 
     bytes = ROUND_UP(bytes, META_GRAIN);
-    if ((piece = take(pool, bytes)) || (own && refill(heap, pool, bytes) && (piece = take(pool, bytes)))
-            || (own && (piece = take(&heap->meta.pool, bytes)))) return piece;
-    need->meta = bytes;
-    return NULL;
+    piece = take(heap, pool, bytes);
+    if (!piece && pool != &heap->meta.pool)
+        piece = take(heap, refill(heap, pool, bytes) ? pool : &heap->meta.pool, bytes);
+    if (!piece) need->meta = bytes;
+    return piece;
 }
 
 void *heap_meta_take(struct heap *heap, size_t bytes, struct heap_need *need)
@@ -64,13 +67,13 @@ void *heap_meta_take(struct heap *heap, size_t bytes, struct heap_need *need)
     return heap_meta_take_from(heap, &heap->meta.pool, bytes, need);
 }
 
-void heap_meta_give(struct pool *pool, void *piece, size_t bytes)
+void heap_meta_give(struct heap *heap, struct pool *pool, void *piece, size_t bytes)
 {
-    unsigned int bucket = bucket_of(bytes);
+    void **list = free_list(heap, pool, bytes);
 
-    if (bucket >= META_BUCKETS) return;     /* region tables that were outgrown: lost until the heap's end */
-    *(void **)piece = pool->free[bucket];
-    pool->free[bucket] = piece;
+    if (!list) return;      /* region tables that were outgrown: lost until the heap's end */
+    *(void **)piece = *list;
+    *list = piece;
 }
 
 /* Under the lock. Commits more where the last piece ended, in a reservation that begins with a link to the

@@ -41,9 +41,9 @@ struct span_list
 {
     struct span *first;
     struct span *at;            /* where the search for free blocks goes on */
-    unsigned int at_window;
-    unsigned int pages;
-    unsigned int shared;        /* spans of these that other threads came to free in */
+    uint32_t pages;
+    uint16_t at_window;
+    uint8_t shared;             /* times that other threads came to free in these, to SHARE_ALL */
 };
 
 /* One block of the private heap. Its pages are handed out as runs. The descriptor lies elsewhere. */
@@ -91,13 +91,13 @@ struct large_bins
 
 /* Where pieces of a multiple of 64 bytes for tables come from. */
 #define META_GRAIN 64
-#define META_BUCKETS 64
+#define POOL_BUCKETS 8
 struct pool
 {
     char *next, *end;           /* not handed out yet */
     size_t slab;                /* of a thread's, the size of the last */
-    void *free[META_BUCKETS];
     struct span *spare;         /* descriptors of small spans */
+    void *free[POOL_BUCKETS];   /* larger ones are everybody's */
 };
 
 /* The spans that are a cache's alone, and their tables. */
@@ -123,10 +123,13 @@ struct region_table
     struct region *slot[];
 };
 
+#define META_BUCKETS 96
+
 /* Metadata, out of address space that only the heap's end gives back. */
 struct meta
 {
     struct pool pool;           /* everybody's */
+    void *free[META_BUCKETS];
     char *limit;                /* of what is reserved beyond its end */
     void *reserved;
 };
@@ -210,7 +213,7 @@ unsigned int heap_window_blocks(unsigned int class);
 /* heap_meta.c */
 void *heap_meta_take(struct heap *heap, size_t bytes, struct heap_need *need);
 void *heap_meta_take_from(struct heap *heap, struct pool *pool, size_t bytes, struct heap_need *need);
-void heap_meta_give(struct pool *pool, void *piece, size_t bytes);
+void heap_meta_give(struct heap *heap, struct pool *pool, void *piece, size_t bytes);
 bool heap_meta_grow(struct heap *heap, size_t bytes, unsigned int level);
 void heap_meta_destroy(struct heap *heap);
 

@@ -148,7 +148,7 @@ static inline __attribute__((always_inline)) bool search(struct span_list *list,
             if (look(cursor, home, span, window, one_in))
             {
                 list->at = span;
-                list->at_window = window + 1;
+                list->at_window = (uint16_t)(window + 1);
                 return true;
             }
             searched++;
@@ -156,7 +156,7 @@ static inline __attribute__((always_inline)) bool search(struct span_list *list,
         window++;
     }
     list->at = span;
-    list->at_window = window;
+    list->at_window = (uint16_t)window;
     return false;
 }
 
@@ -285,16 +285,16 @@ static size_t state_bytes(unsigned int blocks)
     return blocks <= OWN_STATES ? OWN_STATES : ROUND_UP(blocks, META_GRAIN);
 }
 
-static void give_tables(struct pool *pool, struct span *span, unsigned int blocks)
+static void give_tables(struct heap *heap, struct pool *pool, struct span *span, unsigned int blocks)
 {
     if (span->sizes && span->sizes != span->own_sizes)
-        heap_meta_give(pool, span->sizes, blocks * sizeof(*span->sizes));
-    if (span->state != span->own_state) heap_meta_give(pool, span->state, state_bytes(blocks));
+        heap_meta_give(heap, pool, span->sizes, blocks * sizeof(*span->sizes));
+    if (span->state != span->own_state) heap_meta_give(heap, pool, span->state, state_bytes(blocks));
 }
 
 /* A few states and sizes have room in the descriptor. */
-static bool take_tables(struct heap *heap, struct pool *pool, struct span *span, unsigned int blocks, bool small,
-        struct heap_need *need)
+static bool take_tables(struct heap *heap, struct pool *pool, struct span *span, unsigned int blocks,
+        bool small, struct heap_need *need)
 {
     uint8_t *state = span->own_state;
 
@@ -302,10 +302,10 @@ static bool take_tables(struct heap *heap, struct pool *pool, struct span *span,
         return false;
     POKE(span->state, state);
     span->sizes = small ? NULL : span->own_sizes;
-    if (small || blocks <= OWN_SIZES
-            || (span->sizes = heap_meta_take_from(heap, pool, blocks * sizeof(*span->sizes), need))) return true;
-    give_tables(pool, span, blocks);
-    return false;
+    if (small || blocks <= OWN_SIZES) return true;
+    span->sizes = heap_meta_take_from(heap, pool, blocks * sizeof(*span->sizes), need);
+    if (!span->sizes) give_tables(heap, pool, span, blocks);
+    return span->sizes != NULL;
 }
 
 /* So many pages, or a few more where less is left over then than an eighth. */
@@ -351,7 +351,7 @@ again:
     if (!(base = heap_run_take(heap, pages, &span->chunk, &span->page)))
     {
         need->pages = pages;
-        give_tables(pool, span, blocks);
+        give_tables(heap, pool, span, blocks);
         goto no_tables;
     }
     POKE(span->base, base);
@@ -524,7 +524,7 @@ void heap_spans_recycle(struct heap *heap)
         heap->limbo = span->next;
         heap_record_drop(heap, span);
         if (span->page_count) heap_run_give(span->chunk, span->page, span->page_count);
-        give_tables(pool, span, span->block_count);
+        give_tables(heap, pool, span, span->block_count);
         span->next = pool->spare;
         pool->spare = span;
     }
