@@ -117,12 +117,12 @@ static void *quick_alloc(size_t size)
     struct taking taking;
     void *mem;
 
-    switch (heap_alloc_inline(&heap->front, heap->way, size, &mem, &taking))
-    {
-        case HEAP_SETTLE: heap_settle(taking.cache); return mem;
-        case HEAP_DONE: return mem;
-        default: return NULL;
-    }
+    enum heap_answer answer = heap_alloc_inline(&heap->front, heap->way, size, &mem, &taking);
+
+    if (answer == HEAP_SLOW && taking.cache) answer = heap_alloc_wide(taking.cache, size, &mem);
+    if (answer == HEAP_SETTLE) heap_settle(taking.cache);
+    if (answer != HEAP_SLOW) return mem;
+    return taking.cache ? heap_alloc_more(taking.cache, size) : NULL;
 }
 
 static bool release(void *mem)
@@ -150,8 +150,9 @@ static size_t random_size(unsigned int *state)
 {
     unsigned int kind = next_random(state) % 1000;
 
-    if (kind < 900) return next_random(state) % 300;
-    if (kind < 980) return next_random(state) % 5000;
+    if (kind < 860) return next_random(state) % 300;
+    if (kind < 940) return next_random(state) % 5000;
+    if (kind < 985) return next_random(state) % 33000;
     if (kind < 997) return next_random(state) % 100000;
     return next_random(state) % 3000000;
 }

@@ -2,14 +2,15 @@
  *
  * Copyright (C) 2026 the mscoreehost authors
  *
- * What becomes of freed memory: given back to the system as time goes by, or used again; and large blocks,
- * which have a way of their own, from one thread and from several.
+ * What becomes of freed memory: given back to the system as time goes by, or used again; and wide and large
+ * blocks, which have ways of their own, from one thread and from several.
  */
 
 #include "fakeclr.h"
 
 #define MIB ((SIZE_T)0x100000)
-#define CLASS_TOP ((SIZE_T)0x8000)      /* larger ones are large blocks */
+#define SLACK_TOP ((SIZE_T)0x1000)      /* larger ones keep their size in a table: wide blocks, */
+#define CLASS_TOP ((SIZE_T)0x8000)      /* and still larger ones are large blocks */
 #define CUT_TOP ((SIZE_T)0x400000)      /* still larger ones are never cut */
 
 /* ---- fixtures ---- */
@@ -103,6 +104,11 @@ static SIZE_T large_size(unsigned int *seed, SIZE_T top)
     return size < top ? size : top;
 }
 
+static SIZE_T wide_size(unsigned int *seed)
+{
+    return SLACK_TOP + 1 + next_random(seed) % (CLASS_TOP - SLACK_TOP);
+}
+
 static char *new_large(struct host *host, SIZE_T size)
 {
     SIZE_T told = 0;
@@ -145,6 +151,7 @@ enum kind
 {
     FEW,            /* of few sizes, to the heap: 65 to 128 bytes */
     MIXED,          /* three quarters of them up to 256 bytes, the others up to CLASS_TOP */
+    WIDE,
     LARGE           /* up to CUT_TOP, a few up to twice that */
 };
 
@@ -167,6 +174,7 @@ static SIZE_T load_size(unsigned int *seed)
     unsigned int dice = next_random(seed) % 16;
 
     if (load.kind == LARGE) return large_size(seed, dice ? CUT_TOP : 2 * CUT_TOP);
+    if (load.kind == WIDE) return wide_size(seed);
     if (load.kind == FEW) return 65 + next_random(seed) % 64;
     return 1 + next_random(seed) % (dice < 12 ? 256 : dice < 15 ? 2048 : CLASS_TOP);
 }
@@ -329,6 +337,13 @@ static void test_given_back_after_a_thread_that_rests(void **state)
     give_back_for_another(*state, FEW, false);
 }
 
+/* It had windows of many wide sizes, each of which would keep a chunk. */
+static void test_wide_given_back_after_a_thread_that_rests(void **state)
+{
+    test_begin();
+    give_back_for_another(*state, WIDE, false);
+}
+
 static void test_large_given_back_after_a_thread_that_rests(void **state)
 {
     test_begin();
@@ -341,13 +356,39 @@ static void test_given_back_by_another_thread(void **state)
     give_back_for_another(*state, FEW, true);
 }
 
+static void test_wide_given_back_by_another_thread(void **state)
+{
+    test_begin();
+    give_back_for_another(*state, WIDE, true);
+}
+
 static void test_large_given_back_by_another_thread(void **state)
 {
     test_begin();
     give_back_for_another(*state, LARGE, true);
 }
 
-/* ---- large blocks used again ---- */
+/* ---- used again ---- */
+
+/* Less than a sweep is worth; but wide blocks that are free need none. */
+static void test_wide_used_for_small_ones(void **state)
+{
+    static void *little[0x10000], *wide[64];
+    struct host *host = *state;
+    unsigned int count, i;
+    ULONGLONG before;
+
+    test_begin();
+    for (count = 0; count < 0x8000; count++) little[count] = alloc(host, 100);
+    for (i = 0; i < ARRAY_SIZE(wide); i++) wide[i] = alloc(host, 2 * SLACK_TOP);
+    before = committed(host);
+    for (i = 0; i < ARRAY_SIZE(wide); i++) assert_hr(IHostMalloc_Free(host->malloc, wide[i]), S_OK);
+    for (i = 0; i < ARRAY_SIZE(wide) * 64; i++) little[count++] = alloc(host, 100);
+    assert_true(committed(host) < before + ARRAY_SIZE(wide) * SLACK_TOP);
+    while (count) assert_hr(IHostMalloc_Free(host->malloc, little[--count]), S_OK);
+    assert_equal_64(get_statistics(host).heapLiveBlocks, 0);
+}
+
 
 #define SLOTS 16
 #define ROUND 6
@@ -570,13 +611,15 @@ struct worker
 {
     struct host *host;
     struct box *out, *in;               /* NULL: makes none, frees none */
+    bool wide;                          /* blocks to CLASS_TOP, else larger ones */
     unsigned int seed;
     struct verdict verdict;
 };
 
 static bool make_one(struct worker *worker, unsigned int made)
 {
-    SIZE_T size = large_size(&worker->seed, worker->seed % 64 ? 16 * CLASS_TOP : CUT_TOP);
+    SIZE_T top = worker->seed % 64 ? 16 * CLASS_TOP : CUT_TOP;
+    SIZE_T size = worker->wide ? wide_size(&worker->seed) : large_size(&worker->seed, top);
     void *mem = NULL;
 
     expect(&worker->verdict, IHostMalloc_Alloc(worker->host->malloc, size, eTaskCritical, &mem) == S_OK);
@@ -592,7 +635,7 @@ static void free_one(struct worker *worker, char *mem)
     SIZE_T size = 0;
 
     expect(&worker->verdict, IMscoreeHostMalloc_GetSize(worker->host->blocks, mem, &size) == S_OK);
-    expect(&worker->verdict, size > CLASS_TOP && has_marks(mem, size));
+    expect(&worker->verdict, worker->wide == (size <= CLASS_TOP) && has_marks(mem, size));
     expect(&worker->verdict, IHostMalloc_Free(worker->host->malloc, mem) == S_OK);
 }
 
@@ -655,22 +698,32 @@ static void test_large_freed_by_another_thread(void **state)
 }
 
 /* Each makes what the next one frees, the last one for the first. */
-static void test_large_freed_in_a_ring(void **state)
+static void free_in_a_ring(struct host *host, bool wide)
 {
     static struct worker workers[WORKERS];
     static struct box boxes[WORKERS];
-    struct host *host = *state;
     unsigned int i;
 
-    test_begin();
     memset(boxes, 0, sizeof(boxes));
     for (i = 0; i < WORKERS; i++)
         workers[i] = (struct worker){.host = host, .out = &boxes[i], .in = &boxes[(i + 1) % WORKERS],
-        .seed = 21 + i};
+        .wide = wide, .seed = 21 + i};
     run_threads(workers, pass_on);
     for (i = 0; i < WORKERS; i++) assert_verdict(&workers[i].verdict);
     assert_equal_64(get_statistics(host).invalidFrees, 0);
     assert_all_freed(host);
+}
+
+static void test_wide_freed_in_a_ring(void **state)
+{
+    test_begin();
+    free_in_a_ring(*state, true);
+}
+
+static void test_large_freed_in_a_ring(void **state)
+{
+    test_begin();
+    free_in_a_ring(*state, false);
 }
 
 /* Two threads free each block of a list at one instant. */
@@ -719,7 +772,7 @@ static DWORD WINAPI run_race(void *arg)
 
 /* A malloc of its own each time: in a new one the blocks are their maker's alone to free, until another
  * thread does. */
-static void race_in_new_mallocs(struct host *host, bool owner)
+static void race_in_new_mallocs(struct host *host, SIZE_T least, bool owner)
 {
     static struct race race;
     struct racer racers[2] = {{&race, 1}, {&race, 2}};
@@ -733,8 +786,7 @@ static void race_in_new_mallocs(struct host *host, bool owner)
         assert_hr(IHostMemoryManager_CreateMalloc(host->memory, MALLOC_THREADSAFE, &race.malloc), S_OK);
         for (i = 0; i < RACES; i++)
         {
-            assert_hr(IHostMalloc_Alloc(race.malloc, CLASS_TOP + 1 + i * 512, eTaskCritical, &race.mem[i]),
-                    S_OK);
+            assert_hr(IHostMalloc_Alloc(race.malloc, least + i * 256, eTaskCritical, &race.mem[i]), S_OK);
         }
         threads[0] = start_thread(run_race, &racers[0]);
         if (owner) run_race(&racers[1]);
@@ -756,13 +808,19 @@ static void race_in_new_mallocs(struct host *host, bool owner)
 static void test_large_freed_at_once_by_maker_and_another(void **state)
 {
     test_begin();
-    race_in_new_mallocs(*state, true);
+    race_in_new_mallocs(*state, CLASS_TOP + 1, true);
+}
+
+static void test_wide_freed_at_once_by_maker_and_another(void **state)
+{
+    test_begin();
+    race_in_new_mallocs(*state, SLACK_TOP + 1, true);
 }
 
 static void test_large_freed_at_once_by_two_others(void **state)
 {
     test_begin();
-    race_in_new_mallocs(*state, false);
+    race_in_new_mallocs(*state, CLASS_TOP + 1, false);
 }
 
 /* The same blocks again and again, which by then several threads have freed. */
@@ -806,16 +864,21 @@ int main(void)
         host_test(test_large_given_back_between_calls),
         host_test(test_given_back_after_a_thread_that_rests),
         watched_test(test_given_back_after_a_thread_that_rests),
+        host_test(test_wide_given_back_after_a_thread_that_rests),
         host_test(test_large_given_back_after_a_thread_that_rests),
         host_test(test_given_back_by_another_thread),
+        watched_test(test_wide_given_back_by_another_thread),
         watched_test(test_large_given_back_by_another_thread),
+        host_test(test_wide_used_for_small_ones),
         host_test(test_large_used_again),
         host_test(test_large_replaced),
         host_test(test_large_cut_and_merged),
         host_test(test_large_neighbours_merged),
         host_test(test_large_pointers_refused),
         host_test(test_large_freed_by_another_thread),
+        host_test(test_wide_freed_in_a_ring),
         host_test(test_large_freed_in_a_ring),
+        host_test(test_wide_freed_at_once_by_maker_and_another),
         host_test(test_large_freed_at_once_by_maker_and_another),
         host_test(test_large_freed_at_once_by_two_others),
         host_test(test_large_freed_at_once_again),
