@@ -29,8 +29,8 @@ static inline unsigned int count_bits(mask_t bits)
 }
 
 /* Size classes: 16 to 128 bytes in steps of 16, then eight to each octave (sixteen from 2 to 4 KiB), to 32
- * KiB. Larger blocks are runs of pages. Threads have cursors for the first CACHED_COUNT, whose spans are
- * SPAN_SMALL. */
+ * KiB. Larger blocks are runs of pages. Threads have spans of their own of the first CACHED_COUNT, which are
+ * SPAN_SMALL; the others are SPAN_WIDE, and all share them. */
 #define CLASS_COUNT 80
 #define CLASS_TOP 32768
 #define CACHED_COUNT 56
@@ -60,8 +60,7 @@ struct chunk
     mask_t free_pages[];
 };
 
-/* Cursors, first of all, of the classes from FIRST_COUNT on: to CACHED_COUNT for threads, to CLASS_COUNT for
- * the common cache. */
+/* Cursors, first of all, of the classes from FIRST_COUNT on. */
 struct cache_more
 {
     struct cursor cursors[CLASS_COUNT - FIRST_COUNT] __attribute__((aligned(64)));
