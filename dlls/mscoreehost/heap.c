@@ -285,11 +285,15 @@ static struct cache *wide_cache(struct heap *heap, struct cache *cache, unsigned
     struct heap_need need;
     struct home *home;
 
-    if (!cache || (!cache->more && (++cache->wide_turns <= WIDE_AFTER || !heap_cache_widen(cache, &need))))
+    /* The methods of HEAP_WAY_MORE do not call heap_alloc_more. */
+    if (!cache || heap->way == HEAP_WAY_MORE) return heap->common;
+    if (!cache->more && (++cache->wide_turns <= WIDE_AFTER || !heap_cache_widen(cache, &need)))
         return heap->common;
     home = home_of(cache, class);
     if (home->turns < HOLD_AFTER) home->turns++;
-    return home->turns < HOLD_AFTER ? heap->common : cache;
+    if (home->turns < HOLD_AFTER) return heap->common;
+    if (cache->turn != PEEK(heap->turn)) heap_cache_catch_up(heap, cache);
+    return cache;
 }
 
 /* Under the lock. */
@@ -377,7 +381,7 @@ void *heap_alloc(struct heap *heap, size_t size, unsigned int level)
         memset(&need, 0, sizeof(need));
         if ((mem = try_alloc(heap, cache, size, &need))) return mem;
         if ((!need.meta && !need.pages) || process_is_ending()) return end_of_process(heap, size);
-        if (!need.meta && !looked)
+        if (!need.meta && !need.own && !looked)
         {
             looked = true;
             if (retire_wide(heap)) continue;
@@ -436,7 +440,8 @@ static enum answer try_free(struct heap *heap, struct cache *cache, void *mem, b
     }
     else if (PEEK(span->bias) == BIAS_SHARED || anyway)
     {
-        /* Of two threads that free the block at one instant, one finds it free. */
+        /* Of two threads that free the block at one instant, one finds it free. (Where the owner has taken it
+         * again at that instant the other frees that, and of a wide block counts the size it had before.) */
         uint8_t state = __atomic_exchange_n(&span->state[index], STATE_FREE, __ATOMIC_ACQ_REL);
 
         if (state & STATE_FREE) goto done;
@@ -445,7 +450,7 @@ static enum answer try_free(struct heap *heap, struct cache *cache, void *mem, b
     }
     else answer = NOT_SHARED;
     /* Another's page had its place in the map that is looked at first. */
-    if (answer == FREED && (span->kind == SPAN_SMALL || PEEK(span->bias) == cache))
+    if (answer == FREED && (span->kind <= SPAN_WIDE || PEEK(span->bias) == cache))
         heap_map_note(heap, mem, span);
 done:
     set_busy(cache, 0);

@@ -339,7 +339,7 @@ static bool fill_own(struct heap *heap, struct cache *cache, unsigned int class,
 
 /* Under the lock, once in each turn of the heap. What the thread takes next comes from the oldest chunks, and
  * the others can go. */
-static void catch_up(struct heap *heap, struct cache *cache)
+void heap_cache_catch_up(struct heap *heap, struct cache *cache)
 {
     cache->turn = PEEK(heap->turn);
     heap_cache_drop(cache);
@@ -375,7 +375,7 @@ bool heap_cache_refill(struct heap *heap, struct cache *cache, unsigned int clas
     memset(need, 0, sizeof(*need));
     if (cache->turn != PEEK(heap->turn) && lock_acquire(&heap->lock))
     {
-        catch_up(heap, cache);
+        heap_cache_catch_up(heap, cache);
         lock_release(&heap->lock);
     }
     /* A class that is much used but has few blocks comes here too often. */
@@ -413,7 +413,7 @@ void heap_cache_drop(struct cache *cache)
     for (class = 0; class < CLASS_COUNT; class++) drop_window(cache, class);
 }
 
-/* The same of classes above SLACK_TOP, with the cache stopped. */
+/* The same of classes above SLACK_TOP, with the cache stopped; or the common one. */
 void heap_cache_drop_wide(struct cache *cache)
 {
     unsigned int class;

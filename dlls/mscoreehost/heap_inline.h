@@ -136,7 +136,7 @@ struct room
 struct cache
 {
     struct room room;
-    uint32_t busy;              /* inside Free with a span at hand, or searching the spans of its own */
+    uint32_t busy;              /* with a span at hand that others could take out of use */
     uint16_t wide_turns;        /* requests for larger classes */
     uint8_t refills;            /* modulo 256 */
     uint8_t windows;            /* taken of spans that it shares with others; 255 for as many and more */
@@ -151,7 +151,7 @@ struct cache
     struct cache *next_parked;
     struct own_spans *own;
     struct large_bins *large;
-    uint32_t stopped;           /* by who holds the heap's lock: keep off the spans of your own */
+    uint32_t stopped;           /* by who holds the heap's lock: keep off your spans and wide windows */
     bool quiet;                 /* and that has been seen to hold */
     uint8_t shares;             /* times that another thread came to free in a span of its own */
     bool large_shared;          /* large blocks of its own are regularly freed by other threads */

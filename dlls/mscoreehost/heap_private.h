@@ -146,7 +146,7 @@ struct heap
 
     struct lock lock;                   /* of all below; taken before room_lock */
     struct region_table *regions;
-    struct cache *common;               /* for threads without a cache and for classes that none caches */
+    struct cache *common;               /* for threads without a cache, or without a cursor of that class */
     struct cache *caches;
     struct cache *first;                /* the first thread's: has spans of its own at once */
     struct cache *parked;
@@ -173,6 +173,7 @@ struct heap
     unsigned int wait_turns;
     size_t vain_live;                   /* live at the last look */
     size_t tended_live;
+    size_t look_wide;                   /* chunk_bytes, from which on a look for free wide spans may pay */
     size_t left_unused;                 /* and not live, after a sweep that found little */
 
     struct system_blocks *blocks;       /* of a heap with HEAP_SYSTEM, which uses nothing else from regions on
@@ -258,6 +259,7 @@ struct cache *heap_cache_get(struct heap *heap, unsigned int level, bool may_gro
 bool heap_cache_refill(struct heap *heap, struct cache *cache, unsigned int class, struct heap_need *need);
 bool heap_cache_refill_shared(struct heap *heap, struct cache *cache, unsigned int class,
         struct heap_need *need);
+void heap_cache_catch_up(struct heap *heap, struct cache *cache);
 void heap_cache_drop(struct cache *cache);
 void heap_cache_drop_wide(struct cache *cache);
 bool heap_caches_quiet(struct heap *heap, struct cache *one, bool patient);

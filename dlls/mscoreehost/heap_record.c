@@ -45,6 +45,7 @@ void heap_note(struct heap *heap, void *mem, unsigned int level, const char *fil
     struct home *home;
     struct span *span;
     uint32_t index, bytes;
+    bool found = true;
     uintptr_t mask;
     size_t offset;
 
@@ -53,12 +54,17 @@ void heap_note(struct heap *heap, void *mem, unsigned int level, const char *fil
         heap_system_note(heap, mem, level, file, line);
         return;
     }
+    /* The entry may be another's, whose descriptor must not become a third one's meanwhile. */
+    if (cache) POKE(cache->busy, 1);
+    __asm__ volatile("" ::: "memory");
     mask = __atomic_load_n(&heap->front.map_mask, __ATOMIC_ACQUIRE);
     span = PEEK(heap->front.map[(uintptr_t)mem >> PAGE_SHIFT & mask]);
     bytes = __atomic_load_n(&span->bytes, __ATOMIC_ACQUIRE);
     if ((offset = (size_t)((char *)mem - PEEK(span->base))) < bytes)
         index = (uint32_t)((uint64_t)(uint32_t)offset * PEEK(span->recip) >> 32);
-    else if (!heap_find_block(heap, mem, &span, &index)) return;
+    else found = heap_find_block(heap, mem, &span, &index);
+    if (cache) __atomic_store_n(&cache->busy, 0, __ATOMIC_RELEASE);
+    if (!found) return;
     if (!(records = __atomic_load_n(&span->records, __ATOMIC_ACQUIRE))
             && !(records = make_table(heap, span, level))) return;
     records[index].file = file;

@@ -94,7 +94,8 @@ static inline __attribute__((always_inline)) mask_t enough_free(const struct spa
     return bits;
 }
 
-/* Blocks of the window just used up that were freed meanwhile. Needs no lock: the window is the cursor's. */
+/* Blocks of the window just used up that were freed meanwhile. Needs no lock: the window is the cursor's (a
+ * wide one only as long as the cache is busy). */
 bool heap_span_again(struct cursor *cursor, struct home *home)
 {
     return (cursor->bits = enough_free(home->span, home->window, 4));
@@ -463,13 +464,15 @@ static void retire_list(struct heap *heap, struct span_list *list, const struct 
 
 /* Under the lock. Of classes above SLACK_TOP, spans without a live block whose windows nobody holds. Their
  * pages are free at once: a Free that found its block live reads only the descriptor after that, and that
- * waits, like all in limbo. True: pages were found, and enough of them that to look again will pay. */
+ * waits, like all in limbo. True: pages were found, and enough of them that to look again will pay. If not,
+ * the next look is when the heap has grown by a sixteenth of what there is to look at. */
 bool heap_spans_retire_wide(struct heap *heap)
 {
     struct span *last = heap->limbo, *span;
     size_t pages = 0, found = 0;
     unsigned int class;
 
+    if (heap->chunk_bytes < heap->look_wide) return false;
     for (class = CACHED_COUNT; class < CLASS_COUNT; class++)
     {
         pages += heap->shared[class].pages;
@@ -483,17 +486,34 @@ bool heap_spans_retire_wide(struct heap *heap)
         span->page_count = 0;
         heap->limbo_wide++;
     }
-    if (heap->limbo_wide >= LIMBO_MOST && heap_caches_quiet(heap, NULL, false)) heap_spans_recycle(heap);
-    return found > pages / 64;
+    if (heap->limbo_wide >= LIMBO_MOST)
+    {
+        heap->limbo_wide = 0;   /* else not again at once */
+        if (heap_caches_quiet(heap, NULL, false)) heap_spans_recycle(heap);
+    }
+    if (found > pages / 64) return true;
+    heap->look_wide = heap->chunk_bytes + pages * PAGE_BYTES / 16;
+    return false;
 }
 
-/* The same by the cache's own thread, or with that stopped. */
+/* Of the cache's own spans, by its own thread, or with that stopped. */
 void heap_spans_retire_own(struct heap *heap, struct cache *cache)
 {
     unsigned int class;
 
     for (class = 0; class < CACHED_COUNT && cache->own; class++)
         retire_list(heap, &cache->own->list[class], home_of(cache, class)->span);
+}
+
+/* Under the lock, with the caches stopped. */
+static void drop_wide(struct heap *heap)
+{
+    struct cache *cache;
+
+    for (cache = heap->caches; cache; cache = cache->next)
+    {
+        if (cache->quiet) heap_cache_drop_wide(cache);
+    }
 }
 
 /* Under the lock, with the caches stopped. Takes the spans without a live block out of use. A Free of a
@@ -504,12 +524,11 @@ void heap_spans_retire(struct heap *heap)
     struct cache *cache;
     unsigned int class;
 
+    drop_wide(heap);
     for (class = 0; class < CLASS_COUNT; class++) retire_list(heap, &heap->shared[class], NULL);
     for (cache = heap->caches; cache; cache = cache->next)
     {
-        if (!cache->quiet) continue;
-        heap_cache_drop_wide(cache);
-        heap_spans_retire_own(heap, cache);
+        if (cache->quiet) heap_spans_retire_own(heap, cache);
     }
 }
 
@@ -563,6 +582,7 @@ void *heap_span_take_any(struct heap *heap, size_t size)
     unsigned int class;
     void *mem;
 
+    drop_wide(heap);
     for (class = heap_class_of(size); class < CLASS_COUNT; class++)
     {
         size_t block = heap_class_sizes[class];
