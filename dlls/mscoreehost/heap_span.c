@@ -525,6 +525,7 @@ void heap_spans_retire(struct heap *heap)
     unsigned int class;
 
     drop_wide(heap);
+    heap->look_wide = 0;    /* the heap may become much smaller now */
     for (class = 0; class < CLASS_COUNT; class++) retire_list(heap, &heap->shared[class], NULL);
     for (cache = heap->caches; cache; cache = cache->next)
     {
