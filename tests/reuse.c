@@ -552,6 +552,50 @@ static void test_large_neighbours_merged(void **state)
     assert_equal_64(get_statistics(host).heapLiveBlocks, 0);
 }
 
+static void assert_all_freed(struct host *host)
+{
+    HOST_MEMORY_STATISTICS stats = get_statistics(host);
+    SIZE_T count = 1;
+
+    assert_equal_64(stats.heapLiveBlocks, 0);
+    assert_equal_64(stats.heapLiveBytes, 0);
+    assert_hr(IMscoreeHostMalloc_GetBlocks(host->blocks, 0, NULL, &count), S_OK);
+    assert_int_equal(count, 0);
+    assert_hr(IMscoreeHostMemory_Trim(host->accounts, NULL), S_OK);
+    assert_true(committed(host) < LITTLE);
+}
+
+/* What a block that is used again has more than is needed now goes to others: to large blocks when they ask
+ * for it, to small ones once somebody asks to trim. */
+static void test_large_rest_used(void **state)
+{
+    const SIZE_T part = CUT_TOP / 2 + PAGE, rest = CUT_TOP - part - PAGE;
+    struct host *host = *state;
+    char *mem, *other, *pieces[CUT_TOP / SLACK_TOP];
+    unsigned int i, count = (unsigned int)(rest / 2 / SLACK_TOP);
+    ULONGLONG most;
+
+    test_begin();
+    free_large(host, new_large(host, CUT_TOP), CUT_TOP);
+    most = committed(host) + GROWTH;
+    mem = new_large(host, part);
+    other = new_large(host, rest);
+    assert_true(committed(host) <= most);
+    free_large(host, other, rest);
+    free_large(host, mem, part);
+
+    mem = new_large(host, CUT_TOP);
+    free_large(host, mem, CUT_TOP);
+    mem = new_large(host, part);
+    assert_hr(IMscoreeHostMemory_Trim(host->accounts, NULL), S_OK);
+    for (i = 0; i < count; i++) pieces[i] = alloc(host, SLACK_TOP);
+    assert_true(committed(host) <= most);
+    assert_true(has_marks(mem, part));
+    for (i = 0; i < count; i++) assert_hr(IHostMalloc_Free(host->malloc, pieces[i]), S_OK);
+    free_large(host, mem, part);
+    assert_all_freed(host);
+}
+
 /* A block in the memory of a larger one: nothing but its own start is valid, of neither. */
 static void test_large_pointers_refused(void **state)
 {
@@ -665,19 +709,6 @@ static DWORD WINAPI pass_on(void *arg)
     }
     expect(&worker->verdict, made == BLOCKS && freed == BLOCKS);
     return 0;
-}
-
-static void assert_all_freed(struct host *host)
-{
-    HOST_MEMORY_STATISTICS stats = get_statistics(host);
-    SIZE_T count = 1;
-
-    assert_equal_64(stats.heapLiveBlocks, 0);
-    assert_equal_64(stats.heapLiveBytes, 0);
-    assert_hr(IMscoreeHostMalloc_GetBlocks(host->blocks, 0, NULL, &count), S_OK);
-    assert_int_equal(count, 0);
-    assert_hr(IMscoreeHostMemory_Trim(host->accounts, NULL), S_OK);
-    assert_true(committed(host) < LITTLE);
 }
 
 static void test_large_freed_by_another_thread(void **state)
@@ -874,6 +905,7 @@ int main(void)
         host_test(test_large_replaced),
         host_test(test_large_cut_and_merged),
         host_test(test_large_neighbours_merged),
+        host_test(test_large_rest_used),
         host_test(test_large_pointers_refused),
         host_test(test_large_freed_by_another_thread),
         host_test(test_wide_freed_in_a_ring),

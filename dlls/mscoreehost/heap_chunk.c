@@ -116,6 +116,14 @@ void heap_run_give(struct chunk *chunk, unsigned int page, unsigned int pages)
     if (chunk->free_count == chunk->page_count) chunk->idle_since = GetTickCount();
 }
 
+/* For a search that may come to nothing: as if the run were free, and back. */
+void heap_run_turn(struct chunk *chunk, unsigned int page, unsigned int pages, bool free)
+{
+    mark_pages(chunk, page, pages);
+    if (free) chunk->free_count += pages;
+    else chunk->free_count -= pages;
+}
+
 static bool insert_chunk(struct heap *heap, void *raw, size_t bytes, bool own, struct heap_need *need)
 {
     char *pages = (char *)ROUND_UP((uintptr_t)raw, PAGE_BYTES);

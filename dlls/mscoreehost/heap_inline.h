@@ -81,13 +81,21 @@ struct span
     unsigned int page_count;
     struct span_record *records;
     /* The rest is for slow paths. */
-    uint32_t *sizes;            /* of SPAN_WIDE, as asked for */
+    union
+    {
+        uint32_t *sizes;            /* of SPAN_WIDE, as asked for */
+        struct span *next_offered;  /* of SPAN_RUN, while merge looks for pages */
+    };
     union
     {
         size_t size;                    /* of SPAN_RUN and SPAN_CHUNK, as asked for */
         uint32_t own_sizes[OWN_SIZES];  /* of SPAN_WIDE, where that is enough */
     };
-    uint64_t claimed;           /* windows that cursors hold, in a span without an owner */
+    union
+    {
+        uint64_t claimed;           /* windows that cursors hold, in a span without an owner */
+        unsigned int offered;       /* of SPAN_RUN: how many of its last pages merge may have */
+    };
     struct cache *owner;        /* who alone takes blocks from it, without the heap's lock; or NULL */
     struct chunk *chunk;
     struct span *next, *prev;

@@ -3,9 +3,10 @@
  * Copyright (C) 2026 the mscoreehost authors
  *
  * Blocks above CLASS_TOP: a span each, which is a run of pages or, above RUN_TOP, a chunk. A freed one stays
- * a span, pages, place in the map and all, and serves the next request of about its size: a page that was
- * written to before costs nothing, a fresh one a microsecond and a half. What two sweeps in a row find free
- * becomes pages again.
+ * a span, pages, place in the map and all, and serves the next request from half its size on: a page that was
+ * written to before costs nothing, a fresh one a microsecond and a half. What two sweeps in a row find free,
+ * or to be more than a live block needs, becomes pages again; so does at once what a block that does not fit
+ * anywhere can be made of.
  *
  * Like the spans of small blocks, most are one cache's alone: its thread takes and frees them without a
  * locked instruction. Once another thread has freed one, it takes a locked instruction to free it.
@@ -15,7 +16,7 @@
 
 #define OWN_TOP ((size_t)1 << 26)       /* what a cache counts in its room must be far below its range */
 #define SEARCH_SPANS 24                 /* each 1 ns */
-#define SEARCH_BINS 5                   /* the request's own and half an octave above */
+#define SEARCH_BINS 9                   /* the request's own and an octave above */
 #define LIMBO_MOST 64
 #define KEEP_TOP ((size_t)32 << 20)     /* free, when more is asked from the system */
 
@@ -32,7 +33,7 @@ static unsigned int bin_of(size_t pages)
 static inline __attribute__((always_inline)) bool fits(const struct span *span, size_t pages)
 {
     return __atomic_load_n(&span->own_state[0], __ATOMIC_ACQUIRE) & STATE_FREE && span->page_count >= pages
-            && span->page_count - pages <= pages / 2;
+            && span->page_count <= 2 * pages;
 }
 
 static struct span *__attribute__((noinline)) search(struct large_bins *bins, size_t pages)
@@ -140,58 +141,88 @@ static struct chunk *find_own_chunk(struct heap *heap, size_t pages)
     return NULL;
 }
 
-static bool place(struct heap *heap, struct span *span, size_t size, struct heap_need *need)
-{
-    size_t pages = pages_of(size);
-    char *base;
-
-    need->pages = pages;
-    need->own = size > RUN_TOP;
-    if (need->own)
-    {
-        if (!(span->chunk = find_own_chunk(heap, pages))) return false;
-        base = span->chunk->pages;
-        span->page = 0;
-        pages = span->chunk->page_count;
-        span->chunk->free_count = 0;
-    }
-    else if (!(base = heap_run_take_tight(heap, (unsigned int)pages, &span->chunk, &span->page)))
-        return false;
-    need->pages = 0;
-    POKE(span->base, base);
-    POKE(span->kind, need->own ? SPAN_CHUNK : SPAN_RUN);
-    span->page_count = (unsigned int)pages;
-    return true;
-}
-
-/* Under the lock. Pages may be used again at once; the descriptor only when no Free, of a pointer that was
- * freed before, can be looking at it any more. */
-static void retire(struct heap *heap, struct large_bins *bins, struct span *span)
-{
-    unlink_large(bins, span);
-    heap_map_set(heap, span->base, 1, NULL);
-    __atomic_store_n(&span->bytes, 0, __ATOMIC_RELEASE);
-    heap_record_drop(heap, span);
-    heap_run_give(span->chunk, span->page, span->page_count);
-    span->next = heap->limbo_large;
-    heap->limbo_large = span;
-    heap->limbo_count++;
-}
-
 static bool is_free(const struct span *span)
 {
     return __atomic_load_n(&span->own_state[0], __ATOMIC_ACQUIRE) & STATE_FREE;
 }
 
-static void trim_span(struct span *span, size_t pages)
+/* Under the lock. Its pages may be used again at once; the descriptor only when no Free, of a pointer that
+ * was freed before, can be looking at it any more. */
+static void retire_descriptor(struct heap *heap, struct large_bins *bins, struct span *span)
+{
+    unlink_large(bins, span);
+    heap_map_set(heap, span->base, 1, NULL);
+    __atomic_store_n(&span->bytes, 0, __ATOMIC_RELEASE);
+    heap_record_drop(heap, span);
+    span->next = heap->limbo_large;
+    heap->limbo_large = span;
+    heap->limbo_count++;
+}
+
+static void retire(struct heap *heap, struct large_bins *bins, struct span *span)
+{
+    retire_descriptor(heap, bins, span);
+    heap_run_give(span->chunk, span->page, span->page_count);
+}
+
+static void set_page_count(struct large_bins *bins, struct span *span, unsigned int pages)
+{
+    unlink_large(bins, span);
+    POKE(span->page_count, pages);
+    link_large(bins, span);
+}
+
+static void trim_span(struct large_bins *bins, struct span *span, size_t pages)
 {
     unsigned int rest = span->page_count - (unsigned int)pages;
 
-    POKE(span->page_count, (unsigned int)pages);
     heap_run_give(span->chunk, span->page + (unsigned int)pages, rest);
+    set_page_count(bins, span, (unsigned int)pages);
 }
 
-/* Before more is asked from the system: one of a cache's own that is much too large, cut to size. */
+/* How many of its last pages a block does not need. */
+static unsigned int spare_pages(const struct span *span)
+{
+    if (span->kind != SPAN_RUN) return 0;
+    return span->page_count - (is_free(span) ? 0 : (unsigned int)pages_of(span->size));
+}
+
+/* Pages in a row that are free, or that blocks of a cache's own do not need. Only those blocks make room:
+ * each that is gone has to be made anew. NULL: no such row. */
+static char *merge(struct heap *heap, struct large_bins *bins, unsigned int pages, struct chunk **chunk,
+        unsigned int *page)
+{
+    struct span *span, *offered = NULL;
+    unsigned int bin, from, end;
+    char *base;
+
+    for (bin = 0; bin < LARGE_BINS; bin++)
+    {
+        if (!(span = bins->bin[bin])) continue;
+        do
+        {
+            if (!(span->offered = spare_pages(span))) continue;
+            heap_run_turn(span->chunk, span->page + span->page_count - span->offered, span->offered, true);
+            span->next_offered = offered;
+            offered = span;
+        }
+        while ((span = span->next) != bins->bin[bin]);
+    }
+    base = heap_run_take_tight(heap, pages, chunk, page);
+    for (span = offered; span; span = offered)
+    {
+        offered = span->next_offered;
+        end = span->page + span->page_count;
+        from = end - span->offered;
+        if (!base || span->chunk != *chunk || from >= *page + pages || *page >= end)
+            heap_run_turn(span->chunk, from, span->offered, false);
+        else if (from == span->page) retire_descriptor(heap, bins, span);
+        else set_page_count(bins, span, from - span->page);
+    }
+    return base;
+}
+
+/* One of a cache's own that is much too large, cut to size. */
 static struct span *cut(struct large_bins *bins, size_t pages)
 {
     unsigned int bin = bin_of(pages) + SEARCH_BINS, left = SEARCH_SPANS;
@@ -204,14 +235,20 @@ static struct span *cut(struct large_bins *bins, size_t pages)
         {
             if (!left--) return NULL;
             if (!is_free(span) || span->kind != SPAN_RUN) continue;
-            unlink_large(bins, span);
-            trim_span(span, pages);
-            link_large(bins, span);
+            trim_span(bins, span, pages);
             return span;
         }
         while ((span = span->next) != bins->bin[bin]);
     }
     return NULL;
+}
+
+/* A live block's pages that it does not need. It goes to the bins before the one that is being walked. */
+static void trim_live(struct large_bins *bins, struct span *span)
+{
+    unsigned int spare = spare_pages(span);
+
+    if (spare && spare < span->page_count) trim_span(bins, span, span->page_count - spare);
 }
 
 /* Spans whose state has this were free at the sweep before. */
@@ -233,7 +270,11 @@ static size_t retire_bins(struct heap *heap, struct large_bins *bins, enum large
         {
             next = span->next;
             end = span == last;
-            if (!is_free(span)) continue;
+            if (!is_free(span))
+            {
+                if (age != LARGE_NONE) trim_live(bins, span);
+                continue;
+            }
             if (age == LARGE_ALL || (age == LARGE_OLD && span->own_state[0] == STATE_LONG_FREE))
             {
                 chunk = span->chunk;
@@ -251,50 +292,74 @@ static size_t retire_bins(struct heap *heap, struct large_bins *bins, enum large
     return kept;
 }
 
-/* All of a cache's own that are free become pages, if that may be enough. */
-static bool merge(struct heap *heap, struct large_bins *bins, size_t pages)
+/* Descriptors of their own: one that was a large block's never becomes a span of small ones while Free
+ * looks. */
+static bool have_spare(struct heap *heap, struct heap_need *need)
 {
-    size_t found = retire_bins(heap, bins, LARGE_NONE);
+    struct span *span;
 
-    if (found >= pages) retire_bins(heap, bins, LARGE_ALL);
-    return found >= pages;
+    if (!heap->spare_large && heap->limbo_count >= LIMBO_MOST && heap_caches_quiet(heap, NULL, false))
+        heap_large_recycle(heap);
+    if (heap->spare_large) return true;
+    if (!(span = heap_meta_take(heap, sizeof(*span), need))) return false;
+    memset(span, 0, sizeof(*span));
+    heap->spare_large = span;
+    return true;
 }
 
-static void *take(struct heap *heap, struct cache *cache, size_t size, struct heap_need *need, bool again)
+static bool have_bins(struct heap *heap, struct cache *cache, struct heap_need *need)
+{
+    if (!cache->large && (cache->large = heap_meta_take(heap, sizeof(*cache->large), need)))
+        memset(cache->large, 0, sizeof(*cache->large));
+    return cache->large;
+}
+
+/* Under the lock. The cache may be NULL. */
+void *heap_large_take(struct heap *heap, struct cache *cache, size_t size, struct heap_need *need)
 {
     struct large_bins *bins = &heap->large;
     bool own = cache && size <= OWN_TOP;
+    size_t pages = pages_of(size);
+    unsigned int page = 0;
+    struct chunk *chunk;
     struct span *span;
+    char *base;
 
-    if (own && !cache->large)
+    if (own)
     {
-        struct large_bins *made = heap_meta_take(heap, sizeof(*made), need);
-
-        if (!made) return NULL;
-        memset(made, 0, sizeof(*made));
-        cache->large = made;
+        if (!have_bins(heap, cache, need)) return NULL;
+        if ((span = find(cache->large, pages))) return use(span, size);
     }
-    if (cache && cache->large && size <= OWN_TOP && (span = find(cache->large, pages_of(size))))
-        return use(span, size);
-    if ((span = find(bins, pages_of(size)))) return use(span, size);
+    if ((span = find(bins, pages))) return use(span, size);
+    if (!have_spare(heap, need)) return NULL;
     if (own) bins = cache->large;
-    /* Descriptors of their own: one that was a large block's never becomes a span of small ones while Free
-     * looks. */
-    if (!heap->spare_large && heap->limbo_count >= LIMBO_MOST && heap_caches_quiet(heap, NULL, false))
-        heap_large_recycle(heap);
-    if ((span = heap->spare_large)) heap->spare_large = span->next;
-    else if ((span = heap_meta_take(heap, sizeof(*span), need))) memset(span, 0, sizeof(*span));
-    else return NULL;
-    if (!place(heap, span, size, need))
+    need->pages = pages;
+    if ((need->own = size > RUN_TOP))
     {
-        span->next = heap->spare_large;
-        heap->spare_large = span;
-        if (!own || need->own) return NULL;
-        if (!(span = cut(bins, need->pages))) return again && merge(heap, bins, need->pages)
-                ? take(heap, cache, size, need, false) : NULL;
-        need->pages = 0;
-        return use(span, size);
+        if (!(chunk = find_own_chunk(heap, pages))) return NULL;
+        base = chunk->pages;
+        pages = chunk->page_count;
+        chunk->free_count = 0;
     }
+    /* In this order, so that other free blocks stay what they are for as long as can be. */
+    else if (!(base = heap_run_take_tight(heap, (unsigned int)pages, &chunk, &page)))
+    {
+        if (!own) return NULL;
+        if ((span = cut(bins, pages)))
+        {
+            need->pages = 0;
+            return use(span, size);
+        }
+        if (!(base = merge(heap, bins, (unsigned int)pages, &chunk, &page))) return NULL;
+    }
+    need->pages = 0;
+    span = heap->spare_large;
+    heap->spare_large = span->next;
+    POKE(span->base, base);
+    POKE(span->kind, need->own ? SPAN_CHUNK : SPAN_RUN);
+    span->chunk = chunk;
+    span->page = page;
+    span->page_count = (unsigned int)pages;
     span->owner = own ? cache : NULL;
     POKE(span->bias, own && !cache->large_shared ? (void *)cache : BIAS_SHARED);
     POKE(span->state, span->own_state);
@@ -305,14 +370,8 @@ static void *take(struct heap *heap, struct cache *cache, size_t size, struct he
     __atomic_store_n(&span->bytes, 1, __ATOMIC_RELEASE);
     link_large(bins, span);
     /* The page of its start is all that a valid pointer can lead to. */
-    heap_map_set(heap, span->base, 1, span);
-    return span->base;
-}
-
-/* Under the lock. The cache may be NULL. */
-void *heap_large_take(struct heap *heap, struct cache *cache, size_t size, struct heap_need *need)
-{
-    return take(heap, cache, size, need, true);
+    heap_map_set(heap, base, 1, span);
+    return base;
 }
 
 /* Under the lock. In place, where the pages are there: true. */
@@ -320,10 +379,12 @@ bool heap_large_resize(struct span *span, size_t size)
 {
     size_t pages = pages_of(size);
 
+    /* Its bin stays what it was: the owner may be looking. */
     if (size <= CLASS_TOP || pages < span->page_count / 4 * 3)
     {
         if (size <= CLASS_TOP || span->kind == SPAN_CHUNK) return false;
-        trim_span(span, pages);
+        heap_run_give(span->chunk, span->page + (unsigned int)pages, span->page_count - (unsigned int)pages);
+        POKE(span->page_count, (unsigned int)pages);
     }
     else if (pages > span->page_count)
     {

@@ -232,6 +232,7 @@ char *heap_run_take(struct heap *heap, unsigned int pages, struct chunk **chunk,
 char *heap_run_take_tight(struct heap *heap, unsigned int pages, struct chunk **chunk, unsigned int *page);
 bool heap_run_extend(struct chunk *chunk, unsigned int page, unsigned int pages, unsigned int more);
 void heap_run_give(struct chunk *chunk, unsigned int page, unsigned int pages);
+void heap_run_turn(struct chunk *chunk, unsigned int page, unsigned int pages, bool free);
 bool heap_chunk_grow(struct heap *heap, size_t pages, bool own, unsigned int level);
 struct chunk *heap_chunk_collect(struct heap *heap, unsigned int age);
 size_t heap_chunk_release(struct heap *heap, struct chunk *chunks);
