@@ -565,6 +565,30 @@ static void assert_all_freed(struct host *host)
     assert_true(committed(host) < LITTLE);
 }
 
+/* Blocks that became small where they lie, and were freed then, are not taken for what they were. */
+static void test_large_shrunk_and_freed(void **state)
+{
+    const SIZE_T size = CUT_TOP / 4, shrunk_size = CLASS_TOP + PAGE;
+    struct host *host = *state;
+    char *shrunk[8], *mem[32];
+    unsigned int i;
+    void *out;
+
+    test_begin();
+    for (i = 0; i < ARRAY_SIZE(shrunk); i++) shrunk[i] = new_large(host, CUT_TOP);
+    for (i = 0; i < ARRAY_SIZE(shrunk); i++)
+    {
+        assert_hr(IMscoreeHostMalloc_ReAlloc(host->blocks, shrunk[i], shrunk_size, eTaskCritical, &out),
+                S_OK);
+        write_marks(out, shrunk_size);
+        shrunk[i] = out;
+    }
+    for (i = 0; i < ARRAY_SIZE(shrunk); i++) free_large(host, shrunk[i], shrunk_size);
+    for (i = 0; i < ARRAY_SIZE(mem); i++) mem[i] = new_large(host, size);
+    for (i = 0; i < ARRAY_SIZE(mem); i++) free_large(host, mem[i], size);
+    assert_all_freed(host);
+}
+
 /* What a block that is used again has more than is needed now goes to others: to large blocks when they ask
  * for it, to small ones once somebody asks to trim. */
 static void test_large_rest_used(void **state)
@@ -906,6 +930,7 @@ int main(void)
         host_test(test_large_cut_and_merged),
         host_test(test_large_neighbours_merged),
         host_test(test_large_rest_used),
+        host_test(test_large_shrunk_and_freed),
         host_test(test_large_pointers_refused),
         host_test(test_large_freed_by_another_thread),
         host_test(test_wide_freed_in_a_ring),

@@ -234,7 +234,8 @@ static struct span *cut(struct large_bins *bins, size_t pages)
         do
         {
             if (!left--) return NULL;
-            if (!is_free(span) || span->kind != SPAN_RUN) continue;
+            /* One that has become smaller in place is in the bin of what it was. */
+            if (!is_free(span) || span->kind != SPAN_RUN || span->page_count < pages) continue;
             trim_span(bins, span, pages);
             return span;
         }
@@ -379,7 +380,7 @@ bool heap_large_resize(struct span *span, size_t size)
 {
     size_t pages = pages_of(size);
 
-    /* Its bin stays what it was: the owner may be looking. */
+    /* The bin stays what it was: the owner may be looking. */
     if (size <= CLASS_TOP || pages < span->page_count / 4 * 3)
     {
         if (size <= CLASS_TOP || span->kind == SPAN_CHUNK) return false;
