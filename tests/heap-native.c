@@ -114,15 +114,32 @@ static unsigned int next_random(unsigned int *state)
 /* As the COM methods do it. */
 static void *quick_alloc(size_t size)
 {
-    struct taking taking;
+    struct cache *cache;
     void *mem;
 
-    enum heap_answer answer = heap_alloc_inline(&heap->front, heap->way, size, &mem, &taking);
+    enum heap_answer answer = heap_alloc_inline(&heap->front, heap->way, size, &mem, &cache);
 
-    if (answer == HEAP_SLOW && taking.cache) answer = heap_alloc_wide(taking.cache, size, &mem);
-    if (answer == HEAP_SETTLE) heap_settle(taking.cache);
+    if (answer == HEAP_SLOW && cache) answer = heap_alloc_wide(cache, size, &mem);
+    if (answer == HEAP_SETTLE) heap_settle(cache);
     if (answer != HEAP_SLOW) return mem;
-    return taking.cache ? heap_alloc_more(taking.cache, size) : NULL;
+    return cache ? heap_alloc_more(cache, size) : NULL;
+}
+
+static void *quick_debug_alloc(size_t size)
+{
+    volatile int line = __LINE__;
+    void *mem, **volatile out = &mem;
+    struct cache *cache;
+
+    switch (heap_debug_alloc_inline(&heap->front, heap->way, size, 0, __FILE__, &line, &out, &cache))
+    {
+        case HEAP_DONE: return mem;
+        case HEAP_SETTLE: heap_settle(cache); return mem;
+        default: break;
+    }
+    if ((mem = quick_alloc(size)) || (mem = heap_alloc(heap, size, 0)))
+        heap_note(heap, mem, 0, __FILE__, line);
+    return mem;
 }
 
 static bool release(void *mem)
@@ -169,11 +186,7 @@ static void *work(void *seed)
         if (block->mem) end_block(block);
         size = random_size(&state);
         kind = next_random(&state) % 8;
-        if (kind == 0)
-        {
-            if ((block->mem = heap_alloc(heap, size, 0)))
-                heap_note(heap, block->mem, 0, __FILE__, __LINE__);
-        }
+        if (kind == 0) block->mem = quick_debug_alloc(size);
         else if (kind == 1) block->mem = heap_alloc_zeroed(heap, size, 0);
         else if (!(block->mem = quick_alloc(size)))
             block->mem = heap_alloc(heap, size, 0);

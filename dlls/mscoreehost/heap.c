@@ -15,7 +15,9 @@
  * Alloc. A thread finds its cache in a slot of its environment block, one load. The cache has a cursor for
  * each class: the free blocks of one window, up to 64 neighbours in a span, as a word of bits. Alloc takes
  * the lowest bit, writes the state byte, and counts. Free blocks are found 64 state bytes at a time, when a
- * cursor is empty: first of the same window, then round the spans of the thread.
+ * cursor is empty: first of the same window, then round the spans of the thread. DebugAlloc does the same and
+ * fills the block's record, in a table beside the span (heap_record.c); records of free blocks are cleared as
+ * the cursor is filled, so that Alloc need not know of them.
  *
  * Free. The page number leads through an array to a span, or to one that says that it is not (heap_map.c).
  * If the pointer is within the span, one multiplication by the reciprocal of the block size gives the index,
@@ -562,8 +564,8 @@ static bool walk_span(void *context, struct span *span)
         {
             block.file = span->records[i].file;
             block.line = span->records[i].line;
-            block.thread = (who - 1) & ~3u;
-            block.level = (who - 1) & 3;
+            block.thread = who & ~3u;
+            block.level = who & 3;
         }
         if (!walk->visit(walk->context, &block)) return false;
     }

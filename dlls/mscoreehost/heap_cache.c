@@ -115,9 +115,9 @@ static void drop_window(struct cache *cache, unsigned int class)
 
     if (!home->span) return;
     cursor_of(cache, class)->bits = 0;
-    cursor_of(cache, class)->blocks = 0;
     if (!home->span->owner) home->span->claimed &= ~((uint64_t)1 << home->window);
     home->span = NULL;
+    home->blocks = 0;
     home->records = NULL;
 }
 
@@ -243,13 +243,11 @@ struct home heap_no_home;
 /* Under the lock. */
 struct cache *heap_cache_create(struct heap *heap, struct heap_need *need)
 {
-    size_t bytes = sizeof(struct cache) + FIRST_COUNT * (sizeof(struct cursor) + sizeof(struct home));
-    struct cache *cache = heap_meta_take(heap, bytes, need);
+    struct cache *cache = heap_meta_take(heap, sizeof(*cache), need);
 
     if (!cache) return NULL;
-    memset(cache, 0, bytes);
+    memset(cache, 0, sizeof(*cache));
     cache->heap = heap;
-    cache->homes = (struct home *)&cache->cursors[FIRST_COUNT];
     set_guard(&cache->room, share_bits(heap));
     cache->next = heap->caches;
     __atomic_store_n(&heap->caches, cache, __ATOMIC_RELEASE);

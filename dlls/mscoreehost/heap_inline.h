@@ -49,12 +49,24 @@ enum span_kind
 };
 
 /* Where a block came from. Thread numbers are multiples of 4, here and in every Windows: the level goes into
- * their low bits, one higher, so that 0 is a block without a record. */
+ * their low bits. No thread has 0, which is a block without a record. */
 struct span_record
 {
     const char *file;
+#ifdef _WIN64
+    union
+    {
+        struct
+        {
+            int line;
+            uint32_t who;
+        };
+        uint64_t line_and_who;
+    };
+#else
     int line;
     uint32_t who;
+#endif
 };
 
 /* Most spans of blocks above 1 KiB have few. */
@@ -102,25 +114,31 @@ struct span
     size_t records_charged;
 };
 
-/* Where a thread takes blocks of a class from: a window of neighbours in a span. */
+/* Where a thread takes blocks of a class from: a window of neighbours in a span. None lies across two lines
+ * of the processor's cache. */
 struct cursor
 {
     mask_t bits;                /* free blocks of the window */
     char *base;
     uint8_t *state;
     uint32_t block_size;
-    uint32_t blocks;            /* of the window; 0 where it has been let go */
-};
+} __attribute__((aligned(4 * sizeof(void *))));
 
 /* The window a cursor works on. It changes under the heap's lock; or, from one span of the cache's own to
- * another, without, while the cache is busy and not stopped. */
+ * another, without, while the cache is busy and not stopped. As large as a cursor, so that one leads to the
+ * other. */
 struct home
 {
     struct span *span;
     uint16_t window;
     uint16_t turns;             /* windows used up so far, more or less */
+    uint32_t blocks;            /* of the window; 0 where it has been let go */
     struct span_record *records;        /* of the window's blocks, or NULL: ask heap_note */
-};
+} __attribute__((aligned(4 * sizeof(void *))));
+
+_Static_assert(sizeof(struct home) == sizeof(struct cursor), "one leads to the other");
+
+#define FIRST_COUNT 32      /* classes that a cache has cursors for from the start: to INLINE_TOP */
 
 /* How far live bytes and blocks may rise before the peak does, in one number on 64-bit: bytes in the low
  * 30 bits, blocks above. The guard has the bits that are set once either falls below 0 or rises past its
@@ -150,7 +168,6 @@ struct cache
     uint8_t windows;            /* taken of spans that it shares with others; 255 for as many and more */
     uint16_t turn;              /* of the heap, when it last let go of what it holds ready */
     struct heap *heap;
-    struct home *homes;
     struct cache_more *more;
     intptr_t returned;          /* bytes freed, less those taken since, as far as others were told */
     uint64_t raised_bytes;      /* what this thread has added to the peaks */
@@ -163,8 +180,9 @@ struct cache
     bool quiet;                 /* and that has been seen to hold */
     uint8_t shares;             /* times that another thread came to free in a span of its own */
     bool large_shared;          /* large blocks of its own are regularly freed by other threads */
-    /* FIRST_COUNT; the rest, if they are needed, in more. None across two lines of the processor's cache. */
-    struct cursor cursors[] __attribute__((aligned(64)));
+    /* The rest, if they are needed, in more. */
+    struct cursor cursors[FIRST_COUNT] __attribute__((aligned(64)));
+    struct home homes[FIRST_COUNT];
 };
 
 /* What Alloc and Free need of a heap. The heap has one, and keeps the copy in its owner's object up to
@@ -241,12 +259,12 @@ static inline __attribute__((always_inline)) void *tls_read(size_t offset, bool 
 }
 
 /* GetCurrentThreadId without the call. */
-static inline __attribute__((always_inline)) uint32_t current_thread(void)
+static inline __attribute__((always_inline)) size_t current_thread(void)
 {
-    uint32_t id;
+    size_t id;
 
 #ifdef _WIN64
-    __asm__ volatile("movl %%gs:0x48, %0" : "=r"(id));
+    __asm__ volatile("movl %%gs:0x48, %k0" : "=r"(id));
 #else
     __asm__ volatile("movl %%fs:0x24, %0" : "=r"(id));
 #endif
@@ -293,14 +311,10 @@ static inline __attribute__((always_inline)) bool room_give(struct room *room, s
 /* bits != 0. By hand, since the compiler's own takes two instructions more. */
 static inline __attribute__((always_inline)) size_t lowest_bit(mask_t bits)
 {
-#ifdef __x86_64__
     size_t i;
 
-    __asm__("rep bsfq %1, %0" : "=r"(i) : "r"(bits) : "cc");
+    __asm__("rep bsf %1, %0" : "=r"(i) : "r"(bits) : "cc");
     return i;
-#else
-    return (size_t)__builtin_ctzl(bits);
-#endif
 }
 
 /* The next block will be wanted next, and written to. Twenty per cent where many blocks are filled in
@@ -314,65 +328,93 @@ static inline __attribute__((always_inline)) void prefetch_for_write(const char 
 #endif
 }
 
-/* What an Alloc has found. */
-struct taking
+/* Of a block that is the caller's, or that the caller is about to take. */
+static inline __attribute__((always_inline)) void write_record(struct span_record *record, const char *file,
+        int line, unsigned int level)
 {
-    struct cache *cache;
-    struct cursor *cursor;
-    size_t index;               /* in the cursor's window */
-};
+    size_t who;
 
-static inline __attribute__((always_inline)) enum heap_answer take_from(struct cache *cache,
-        struct cursor *cursor, size_t size, void **mem, struct taking *taking)
+    record->file = file;
+    who = current_thread() + level;
+#ifdef _WIN64
+    POKE(record->line_and_who, who << 32 | (uint32_t)line);
+#else
+    record->line = line;
+    POKE(record->who, who);
+#endif
+}
+
+/* The next block of a cursor that is not empty. */
+static inline __attribute__((always_inline)) size_t take_bit(struct cursor *cursor)
 {
-    size_t block_size, i;
-    mask_t bits;
-    char *block;
+    mask_t bits = cursor->bits;
+    size_t i = lowest_bit(bits);
 
-    if (unlikely(!(bits = cursor->bits))) return HEAP_SLOW;
-    taking->cursor = cursor;
-    i = taking->index = lowest_bit(bits);
-    cursor->bits = bits & (bits - 1);
-    block_size = cursor->block_size;
-    block = cursor->base + i * block_size;
-    *mem = block;
+    cursor->bits = bits & ~((mask_t)1 << i);
+    return i;
+}
+
+static inline __attribute__((always_inline)) char *take_block(struct cursor *cursor, size_t i, size_t size)
+{
+    size_t block_size = cursor->block_size;
+    char *block = cursor->base + i * block_size;
+
     prefetch_for_write(block + block_size);
     POKE(cursor->state[i], (uint8_t)(block_size - size));
-    return room_take(&cache->room, size) ? HEAP_DONE : HEAP_SETTLE;
+    return block;
+}
+
+/* size <= INLINE_TOP */
+static inline __attribute__((always_inline)) struct cursor *small_cursor(struct cache *cache, size_t size)
+{
+    return (struct cursor *)((char *)cache + heap_cursor_offsets[(size + 15) / 16]);
 }
 
 static inline __attribute__((always_inline)) enum heap_answer heap_alloc_inline(
-        const struct heap_front *front, enum heap_way way, size_t size, void **mem, struct taking *taking)
+        const struct heap_front *front, enum heap_way way, size_t size, void **mem, struct cache **out)
 {
-    struct cache *cache = taking->cache = heap_cache_of(front, way);
+    struct cache *cache = *out = heap_cache_of(front, way);
+    struct cursor *cursor;
 
     if (unlikely(!cache) || unlikely(size > INLINE_TOP)) return HEAP_SLOW;
-    return take_from(cache, (struct cursor *)((char *)cache + heap_cursor_offsets[(size + 15) / 16]), size,
-            mem, taking);
+    cursor = small_cursor(cache, size);
+    if (unlikely(!cursor->bits)) return HEAP_SLOW;
+    *mem = take_block(cursor, take_bit(cursor), size);
+    return room_take(&cache->room, size) ? HEAP_DONE : HEAP_SETTLE;
 }
 
-/* The same for sizes above INLINE_TOP, whose classes are MORE_STEP apart. */
+/* The same with a record, written first, so that what it needs is soon out of the processor's registers.
+ * level is one of the enumeration. */
+static inline __attribute__((always_inline)) enum heap_answer heap_debug_alloc_inline(
+        const struct heap_front *front, enum heap_way way, size_t size, unsigned int level, const char *file,
+        volatile int *line, void **volatile *mem, struct cache **out)
+{
+    struct cache *cache = *out = heap_cache_of(front, way);
+    struct cursor *cursor;
+    struct home *home;
+    size_t i;
+
+    if (unlikely(!cache) || unlikely(size > INLINE_TOP)) return HEAP_SLOW;
+    cursor = small_cursor(cache, size);
+    home = (struct home *)(cursor + FIRST_COUNT);
+    if (unlikely(!cursor->bits) || unlikely(!home->records)) return HEAP_SLOW;
+    i = take_bit(cursor);
+    write_record(&home->records[i], file, *line, level);
+    **mem = take_block(cursor, i, size);
+    return room_take(&cache->room, size) ? HEAP_DONE : HEAP_SETTLE;
+}
+
+/* Sizes above INLINE_TOP, whose classes are MORE_STEP apart. */
 static inline __attribute__((always_inline)) enum heap_answer heap_alloc_wide(struct cache *cache,
         size_t size, void **mem)
 {
-    struct taking taking;
+    struct cursor *cursor;
 
     if (size - INLINE_TOP - 1 >= SLACK_TOP - INLINE_TOP || !cache->more) return HEAP_SLOW;
-    return take_from(cache, (struct cursor *)cache->more + (size - INLINE_TOP - 1) / MORE_STEP, size, mem,
-            &taking);
-}
-
-/* Of the block just taken. False: nothing done, ask heap_note. */
-static inline __attribute__((always_inline)) bool heap_note_inline(const struct taking *taking,
-        unsigned int level, const char *file, int line)
-{
-    struct span_record *records = taking->cache->homes[taking->cursor - taking->cache->cursors].records;
-
-    if (unlikely(!records)) return false;
-    records[taking->index].file = file;
-    records[taking->index].line = line;
-    POKE(records[taking->index].who, current_thread() + level + 1);
-    return true;
+    cursor = (struct cursor *)cache->more + (size - INLINE_TOP - 1) / MORE_STEP;
+    if (!cursor->bits) return HEAP_SLOW;
+    *mem = take_block(cursor, take_bit(cursor), size);
+    return room_take(&cache->room, size) ? HEAP_DONE : HEAP_SETTLE;
 }
 
 /* Values of span->bias that are no cache. */

@@ -34,7 +34,6 @@ static inline unsigned int count_bits(mask_t bits)
 #define CLASS_COUNT 80
 #define CLASS_TOP 32768
 #define CACHED_COUNT 56
-#define FIRST_COUNT 32                  /* of them a cache has from the start: to INLINE_TOP */
 #define RUN_TOP ((size_t)4 << 20)       /* larger blocks have a chunk of their own */
 
 struct span_list

@@ -67,9 +67,7 @@ void heap_note(struct heap *heap, void *mem, unsigned int level, const char *fil
     if (!found) return;
     if (!(records = __atomic_load_n(&span->records, __ATOMIC_ACQUIRE))
             && !(records = make_table(heap, span, level))) return;
-    records[index].file = file;
-    records[index].line = line;
-    POKE(records[index].who, GetCurrentThreadId() + level + 1);
+    write_record(&records[index], file, line, level);
     /* Who takes blocks from the window has to see to its records. */
     if (cache && span->kind == SPAN_SMALL && (span->class < FIRST_COUNT || cache->more)
             && (home = home_of(cache, span->class))->span == span)

@@ -114,7 +114,7 @@ static inline __attribute__((always_inline)) bool look(struct cursor *cursor, st
     cursor->state = span->state + first;
     cursor->block_size = span->block_size;
     home->records = span->records ? span->records + first : NULL;
-    cursor->blocks = span->window_blocks;
+    home->blocks = span->window_blocks;
     return true;
 }
 
@@ -217,14 +217,14 @@ static void *__attribute__((noinline)) small_more(struct cache *cache, size_t si
         /* What was freed of this window meanwhile, if it is a quarter of it. Two samples first: a wide
          * read of bytes that were just stored one by one has to wait until those stores have reached the
          * first cache. */
-        if (cursor->blocks && (PEEK(cursor->state[0]) | PEEK(cursor->state[cursor->blocks / 2])) & STATE_FREE)
-            bits = free_mask(cursor->state, cursor->blocks);
-        if (!bits || count_bits(bits) * 4 < cursor->blocks)
+        if (home->blocks && (PEEK(cursor->state[0]) | PEEK(cursor->state[home->blocks / 2])) & STATE_FREE)
+            bits = free_mask(cursor->state, home->blocks);
+        if (!bits || count_bits(bits) * 4 < home->blocks)
         {
             if (!search_own(cache, cursor, home, class)) return NULL;
             bits = cursor->bits;
         }
-        else if (home->records) clear_records(home->records, bits, cursor->blocks);
+        else if (home->records) clear_records(home->records, bits, home->blocks);
     }
     i = lowest_bit(bits);
     cursor->bits = bits & (bits - 1);

@@ -125,12 +125,12 @@ static HRESULT STDMETHODCALLTYPE name##_Alloc(IHostMalloc *iface, SIZE_T size, E
         void **mem) \
 { \
     struct host_malloc *malloc = impl_from_IHostMalloc(iface); \
-    struct taking taking; \
+    struct cache *cache; \
     if (!mem) return name##_slow_alloc(malloc, size, level, mem); \
-    switch (heap_alloc_inline(&malloc->front, way, size, mem, &taking)) \
+    switch (heap_alloc_inline(&malloc->front, way, size, mem, &cache)) \
     { \
         case HEAP_DONE: return S_OK; \
-        case HEAP_SETTLE: return heap_settle(taking.cache); \
+        case HEAP_SETTLE: return heap_settle(cache); \
         default: return name##_slow_alloc(malloc, size, level, mem); \
     } \
 } \
@@ -143,26 +143,24 @@ static HRESULT __attribute__((noinline)) STDMETHODCALLTYPE name##_slow_debug_all
     if (hr == S_OK) heap_note(malloc->heap, *mem, level_index(level), file, line); \
     return hr; \
 } \
-static HRESULT __attribute__((noinline)) STDMETHODCALLTYPE name##_note(IHostMalloc *iface, SIZE_T size, \
-        EMemoryCriticalLevel level, char *file, int line, void **mem) \
-{ \
-    struct host_malloc *malloc = impl_from_IHostMalloc(iface); \
-    (void)size; \
-    heap_note(malloc->heap, *mem, level_index(level), file, line); \
-    return heap_settle(heap_cache_of(&malloc->front, way)); \
-} \
+/* volatile: these two stay on the stack, where the caller put them, until they are wanted. Registers for \
+ * them would have to be saved and restored, which is as much work as the record is. */ \
 static HRESULT STDMETHODCALLTYPE name##_DebugAlloc(IHostMalloc *iface, SIZE_T size, \
-        EMemoryCriticalLevel level, char *file, int line, void **mem) \
+        EMemoryCriticalLevel level, char *file, int volatile line, void **volatile mem) \
 { \
     struct host_malloc *malloc = impl_from_IHostMalloc(iface); \
-    enum heap_answer answer; \
-    struct taking taking; \
-    if (!mem) return E_POINTER; \
-    answer = heap_alloc_inline(&malloc->front, way, size, mem, &taking); \
-    if (answer == HEAP_SLOW) return name##_slow_debug_alloc(iface, size, level, file, line, mem); \
-    if (!heap_note_inline(&taking, level_index(level), file, line)) \
-        return name##_note(iface, size, level, file, line, mem); \
-    return answer == HEAP_DONE ? S_OK : heap_settle(taking.cache); \
+    struct cache *cache; \
+    if (mem && (unsigned int)level < LEDGER_LEVELS) \
+    { \
+        switch (heap_debug_alloc_inline(&malloc->front, way, size, (unsigned int)level, file, &line, &mem, \
+                &cache)) \
+        { \
+            case HEAP_DONE: return S_OK; \
+            case HEAP_SETTLE: return heap_settle(cache); \
+            default: break; \
+        } \
+    } \
+    return name##_slow_debug_alloc(iface, size, level, file, line, mem); \
 } \
 static HRESULT STDMETHODCALLTYPE name##_Free(IHostMalloc *iface, void *mem) \
 { \
