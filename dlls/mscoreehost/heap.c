@@ -42,7 +42,7 @@
  * slower, since processors fetch neighbouring lines too.
  *
  * Counters. Live bytes are the peak less the room below it. Threads hold parts of the room, and count in
- * those alone: both counters in one 64-bit word, which one test finds to have left its range.
+ * those alone: both counters in one word, which one test finds to have left its range.
  *
  * Limit. The owner of the heap is asked before anything is taken from the system, without the lock. Before
  * it refuses, everything that is spare is given back. The sweep that does it makes spans without a live

@@ -27,55 +27,51 @@ static struct heap *heaps;
 /* ---- the counters ---- */
 
 /* One thread's room, in bytes; in blocks a thirty-second of that. All together hold no more than 512 KiB, by
- * which a peak that several threads make may be told too high; the first has more, until it next allocates
- * or frees after there is a second. */
-#define ROOM_ALONE_BITS 23
+ * which a peak that several threads make may be told too high; the first has more, where the number has bits
+ * for it, until it next allocates or frees after there is a second. What is counted at once is far inside the
+ * range of a room. */
 #define ROOM_TOP_BITS 17
 #define ROOM_LEAST_BITS 11
 #define ROOM_ALL_BITS 19
+#ifdef _WIN64
+#define ROOM_ALONE_BITS 23
+#define ROOM_BLOCKS_BITS 18
+#define COUNT_TOP ((size_t)1 << 26)
+#else
+#define ROOM_ALONE_BITS ROOM_TOP_BITS
+#define ROOM_BLOCKS_BITS 9
+#define COUNT_TOP ((size_t)1 << 18)
+#endif
+
+static unsigned int blocks_bits(unsigned int bits)
+{
+    return bits - 5 < ROOM_BLOCKS_BITS ? bits - 5 : ROOM_BLOCKS_BITS;
+}
 
 static void set_guard(struct room *room, unsigned int bits)
 {
-#ifdef _WIN64
-    POKE(room->guard, ((ROOM_BLOCK - 1) & ~(((uint64_t)1 << bits) - 1)) | (~(uint64_t)0 << (ROOM_SHIFT
-            + bits - 5)));
-#else
-    room->bytes_guard = ~(((uint32_t)1 << bits) - 1);
-    room->blocks_guard = ~(((uint32_t)1 << (bits - 5)) - 1);
-#endif
+    POKE(room->guard, ((ROOM_BLOCK - 1) & ~(((size_t)1 << bits) - 1))
+            | (~(size_t)0 << (ROOM_SHIFT + blocks_bits(bits))));
 }
 
 /* Its thread settles at its next call. */
 static void close_room(struct room *room)
 {
-#ifdef _WIN64
-    POKE(room->guard, ~(uint64_t)0);
-#else
-    POKE(room->bytes_guard, ~(uint32_t)0);
-#endif
+    POKE(room->guard, ~(size_t)0);
 }
 
 static void get_room(const struct room *room, intptr_t *bytes, intptr_t *blocks)
 {
-#ifdef _WIN64
-    uint64_t both = PEEK(room->both);
+    unsigned int above = 8 * (unsigned int)sizeof(size_t) - ROOM_SHIFT;
+    size_t both = PEEK(room->both);
 
-    *bytes = (int64_t)(both << (64 - ROOM_SHIFT)) >> (64 - ROOM_SHIFT);
-    *blocks = (int64_t)(both - (uint64_t)*bytes) >> ROOM_SHIFT;
-#else
-    *bytes = (int32_t)room->bytes;
-    *blocks = (int32_t)room->blocks;
-#endif
+    *bytes = (intptr_t)(both << above) >> above;
+    *blocks = (intptr_t)(both - (size_t)*bytes) >> ROOM_SHIFT;
 }
 
 static void set_room(struct room *room, intptr_t bytes, intptr_t blocks)
 {
-#ifdef _WIN64
-    POKE(room->both, (uint64_t)bytes + ((uint64_t)blocks << ROOM_SHIFT));
-#else
-    room->bytes = (uint32_t)bytes;
-    room->blocks = (uint32_t)blocks;
-#endif
+    POKE(room->both, (size_t)bytes + ((size_t)blocks << ROOM_SHIFT));
 }
 
 /* Below 0: take from what is spare below the peak, and where that is not enough raise the peak, by exactly
@@ -157,7 +153,7 @@ static int settle_both(struct cache *cache, intptr_t bytes, intptr_t blocks)
     set_guard(&cache->room, bits);
     much = bytes > 0 && bytes >> bits;
     bytes = settle(bytes, (size_t)1 << bits, &heap->spare_bytes, &cache->raised_bytes);
-    blocks = settle(blocks, (size_t)1 << (bits - 5), &heap->spare_blocks, &cache->raised_blocks);
+    blocks = settle(blocks, (size_t)1 << blocks_bits(bits), &heap->spare_blocks, &cache->raised_blocks);
     set_room(&cache->room, bytes, blocks);
     if (locked) lock_release(&heap->room_lock);
     cache->returned += before - bytes;
@@ -173,9 +169,6 @@ int heap_settle(struct cache *cache)
     get_room(&cache->room, &bytes, &blocks);
     return settle_both(cache, bytes, blocks);
 }
-
-/* Far inside the range of a room. */
-#define COUNT_TOP ((size_t)1 << 26)
 
 void heap_count_in(struct cache *cache, size_t size)
 {

@@ -140,24 +140,19 @@ _Static_assert(sizeof(struct home) == sizeof(struct cursor), "one leads to the o
 
 #define FIRST_COUNT 32      /* classes that a cache has cursors for from the start: to INLINE_TOP */
 
-/* How far live bytes and blocks may rise before the peak does, in one number on 64-bit: bytes in the low
- * 30 bits, blocks above. The guard has the bits that are set once either falls below 0 or rises past its
- * share. */
+/* How far live bytes and blocks may rise before the peak does, in one number: bytes in the low bits, blocks
+ * above. The guard has the bits that are set once either falls below 0 or rises past its share. */
+struct room
+{
+    size_t both;
+    size_t guard;
+};
 #ifdef _WIN64
-struct room
-{
-    uint64_t both;
-    uint64_t guard;
-};
 #define ROOM_SHIFT 30
-#define ROOM_BLOCK ((uint64_t)1 << ROOM_SHIFT)
 #else
-struct room
-{
-    uint32_t bytes, blocks;
-    uint32_t bytes_guard, blocks_guard;
-};
+#define ROOM_SHIFT 20
 #endif
+#define ROOM_BLOCK ((size_t)1 << ROOM_SHIFT)
 
 struct cache
 {
@@ -282,30 +277,18 @@ static inline __attribute__((always_inline)) struct cache *heap_cache_of(const s
 
 static inline __attribute__((always_inline)) bool room_take(struct room *room, size_t size)
 {
-#ifdef _WIN64
-    uint64_t both = PEEK(room->both) - (size + ROOM_BLOCK);
+    size_t both = PEEK(room->both) - (size + ROOM_BLOCK);
 
     POKE(room->both, both);
     return likely(!(both & LOOK(room->guard)));
-#else
-    room->bytes -= size;
-    room->blocks--;
-    return likely(!((room->bytes & room->bytes_guard) | (room->blocks & room->blocks_guard)));
-#endif
 }
 
 static inline __attribute__((always_inline)) bool room_give(struct room *room, size_t size)
 {
-#ifdef _WIN64
-    uint64_t both = PEEK(room->both) + (size + ROOM_BLOCK);
+    size_t both = PEEK(room->both) + (size + ROOM_BLOCK);
 
     POKE(room->both, both);
     return likely(!(both & LOOK(room->guard)));
-#else
-    room->bytes += size;
-    room->blocks++;
-    return likely(!((room->bytes & room->bytes_guard) | (room->blocks & room->blocks_guard)));
-#endif
 }
 
 /* bits != 0. By hand, since the compiler's own takes two instructions more. */
