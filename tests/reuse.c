@@ -589,6 +589,43 @@ static void test_large_shrunk_and_freed(void **state)
     assert_all_freed(host);
 }
 
+/* Counted right at each size, in the pages of a larger one that has been freed, wherever they come to lie. */
+static void resize_large(struct host *host, SIZE_T size, bool grow)
+{
+    SIZE_T now, told;
+    unsigned int i;
+    void *out;
+    char *mem;
+
+    free_large(host, new_large(host, CUT_TOP), CUT_TOP);
+    mem = new_large(host, size);
+    for (i = 0; i < 12; i++, size = now)
+    {
+        now = grow ? size + size / 2 + i : size - size / 3 - i;
+        assert_hr(IMscoreeHostMalloc_ReAlloc(host->blocks, mem, now, eTaskCritical, &out), S_OK);
+        mem = out;
+        assert_int_equal(*(SIZE_T *)mem, size);
+        write_marks(mem, now);
+        assert_hr(IMscoreeHostMalloc_GetSize(host->blocks, mem, &told), S_OK);
+        assert_int_equal(told, now);
+        assert_equal_64(get_statistics(host).heapLiveBytes, now);
+        if (i % 4 != 3) continue;
+        free_large(host, mem, now);
+        assert_equal_64(get_statistics(host).heapLiveBytes, 0);
+        assert_equal_64(get_statistics(host).heapLiveBlocks, 0);
+        mem = new_large(host, now);
+    }
+    free_large(host, mem, size);
+    assert_all_freed(host);
+}
+
+static void test_large_grown_and_shrunk(void **state)
+{
+    test_begin();
+    resize_large(*state, CLASS_TOP + 1, true);
+    resize_large(*state, CUT_TOP, false);
+}
+
 /* What a block that is used again has more than is needed now goes to others: to large blocks when they ask
  * for it, to small ones once somebody asks to trim. */
 static void test_large_rest_used(void **state)
@@ -930,6 +967,7 @@ int main(void)
         host_test(test_large_cut_and_merged),
         host_test(test_large_neighbours_merged),
         host_test(test_large_rest_used),
+        host_test(test_large_grown_and_shrunk),
         host_test(test_large_shrunk_and_freed),
         host_test(test_large_pointers_refused),
         host_test(test_large_freed_by_another_thread),

@@ -28,19 +28,16 @@ static struct heap *heaps;
 
 /* One thread's room, in bytes; in blocks a thirty-second of that. All together hold no more than 512 KiB, by
  * which a peak that several threads make may be told too high; the first has more, where the number has bits
- * for it, until it next allocates or frees after there is a second. What is counted at once is far inside the
- * range of a room. */
+ * for it, until it next allocates or frees after there is a second. */
 #define ROOM_TOP_BITS 17
 #define ROOM_LEAST_BITS 11
 #define ROOM_ALL_BITS 19
 #ifdef _WIN64
 #define ROOM_ALONE_BITS 23
 #define ROOM_BLOCKS_BITS 18
-#define COUNT_TOP ((size_t)1 << 26)
 #else
 #define ROOM_ALONE_BITS ROOM_TOP_BITS
 #define ROOM_BLOCKS_BITS 9
-#define COUNT_TOP ((size_t)1 << 18)
 #endif
 
 static unsigned int blocks_bits(unsigned int bits)

@@ -300,8 +300,8 @@ static inline __attribute__((always_inline)) size_t lowest_bit(mask_t bits)
     return i;
 }
 
-/* The next block will be wanted next, and written to. Twenty per cent where many blocks are filled in turn; 40
- * on i686, where the instruction for writing is not to be had everywhere, but the one for reading does as well
+/* The next block will be wanted next, and written to. Twenty per cent where many blocks are filled in turn;
+ * 40 on i686, where the instruction for writing is not to be had everywhere. The one for reading does as well
  * as long as no other processor has the line, and is harmless on whatever has cmov. */
 static inline __attribute__((always_inline)) void prefetch_for_write(const char *at)
 {

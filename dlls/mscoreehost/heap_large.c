@@ -9,12 +9,12 @@
  * anywhere can be made of.
  *
  * Like the spans of small blocks, most are one cache's alone: its thread takes and frees them without a
- * locked instruction. Once another thread has freed one, it takes a locked instruction to free it.
+ * locked instruction. Once another thread has freed one, it takes a locked instruction to free it. Blocks
+ * above COUNT_TOP are everybody's.
  */
 
 #include "heap_private.h"
 
-#define OWN_TOP ((size_t)1 << 26)       /* what a cache counts in its room must be far below its range */
 #define SEARCH_SPANS 24                 /* each 1 ns */
 #define SEARCH_BINS 9                   /* the request's own and an octave above */
 #define LIMBO_MOST 64
@@ -119,7 +119,7 @@ void *heap_large_again(struct cache *cache, size_t size)
     struct span *span = NULL;
     void *mem = NULL;
 
-    if (!cache->large || size > OWN_TOP) return NULL;
+    if (!cache->large || size > COUNT_TOP) return NULL;
     POKE(cache->busy, 1);
     __asm__ volatile("" ::: "memory");
     if (!__atomic_load_n(&cache->stopped, __ATOMIC_ACQUIRE) && (span = find(cache->large, pages_of(size))))
@@ -187,14 +187,11 @@ static unsigned int spare_pages(const struct span *span)
     return span->page_count - (is_free(span) ? 0 : (unsigned int)pages_of(span->size));
 }
 
-/* Pages in a row that are free, or that blocks of a cache's own do not need. Only those blocks make room:
- * each that is gone has to be made anew. NULL: no such row. */
-static char *merge(struct heap *heap, struct large_bins *bins, unsigned int pages, struct chunk **chunk,
-        unsigned int *page)
+/* The pages that blocks in these bins do not need, for a while as if they were free. */
+static struct span *offer(struct large_bins *bins, struct span *offered)
 {
-    struct span *span, *offered = NULL;
-    unsigned int bin, from, end;
-    char *base;
+    unsigned int bin, page;
+    struct span *span;
 
     for (bin = 0; bin < LARGE_BINS; bin++)
     {
@@ -202,16 +199,32 @@ static char *merge(struct heap *heap, struct large_bins *bins, unsigned int page
         do
         {
             if (!(span->offered = spare_pages(span))) continue;
-            heap_run_turn(span->chunk, span->page + span->page_count - span->offered, span->offered, true);
+            page = span->page + span->page_count - span->offered;
+            heap_run_turn(span->chunk, page, span->offered, true);
             span->next_offered = offered;
             offered = span;
         }
         while ((span = span->next) != bins->bin[bin]);
     }
+    return offered;
+}
+
+/* Pages in a row that are free, or that everybody's blocks do not need, nor those of the cache, which may be
+ * NULL. Only those blocks make room: each that is gone has to be made anew. NULL: no such row. */
+static char *merge(struct heap *heap, struct cache *cache, unsigned int pages, struct chunk **chunk,
+        unsigned int *page)
+{
+    struct span *span, *offered = offer(&heap->large, NULL);
+    struct large_bins *bins;
+    unsigned int from, end;
+    char *base;
+
+    if (cache && cache->large) offered = offer(cache->large, offered);
     base = heap_run_take_tight(heap, pages, chunk, page);
     for (span = offered; span; span = offered)
     {
         offered = span->next_offered;
+        bins = span->owner ? cache->large : &heap->large;
         end = span->page + span->page_count;
         from = end - span->offered;
         if (!base || span->chunk != *chunk || from >= *page + pages || *page >= end)
@@ -222,7 +235,7 @@ static char *merge(struct heap *heap, struct large_bins *bins, unsigned int page
     return base;
 }
 
-/* One of a cache's own that is much too large, cut to size. */
+/* One that is much too large, cut to size. */
 static struct span *cut(struct large_bins *bins, size_t pages)
 {
     unsigned int bin = bin_of(pages) + SEARCH_BINS, left = SEARCH_SPANS;
@@ -319,7 +332,7 @@ static bool have_bins(struct heap *heap, struct cache *cache, struct heap_need *
 void *heap_large_take(struct heap *heap, struct cache *cache, size_t size, struct heap_need *need)
 {
     struct large_bins *bins = &heap->large;
-    bool own = cache && size <= OWN_TOP;
+    bool own = cache && size <= COUNT_TOP;
     size_t pages = pages_of(size);
     unsigned int page = 0;
     struct chunk *chunk;
@@ -345,13 +358,12 @@ void *heap_large_take(struct heap *heap, struct cache *cache, size_t size, struc
     /* In this order, so that other free blocks stay what they are for as long as can be. */
     else if (!(base = heap_run_take_tight(heap, (unsigned int)pages, &chunk, &page)))
     {
-        if (!own) return NULL;
         if ((span = cut(bins, pages)))
         {
             need->pages = 0;
             return use(span, size);
         }
-        if (!(base = merge(heap, bins, (unsigned int)pages, &chunk, &page))) return NULL;
+        if (!(base = merge(heap, cache, (unsigned int)pages, &chunk, &page))) return NULL;
     }
     need->pages = 0;
     span = heap->spare_large;
@@ -389,7 +401,8 @@ bool heap_large_resize(struct span *span, size_t size)
     }
     else if (pages > span->page_count)
     {
-        if (span->kind == SPAN_CHUNK || size > RUN_TOP || !heap_run_extend(span->chunk, span->page,
+        if (span->kind == SPAN_CHUNK || size > RUN_TOP || (span->owner && size > COUNT_TOP)
+                || !heap_run_extend(span->chunk, span->page,
                 span->page_count, (unsigned int)pages - span->page_count)) return false;
         POKE(span->page_count, (unsigned int)pages);
     }

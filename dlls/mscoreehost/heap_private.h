@@ -36,6 +36,13 @@ static inline unsigned int count_bits(mask_t bits)
 #define CACHED_COUNT 56
 #define RUN_TOP ((size_t)4 << 20)       /* larger blocks have a chunk of their own */
 
+/* A thread counts blocks to this size in its room, whose range is to be far larger. */
+#ifdef _WIN64
+#define COUNT_TOP ((size_t)1 << 26)
+#else
+#define COUNT_TOP ((size_t)1 << 18)
+#endif
+
 struct span_list
 {
     struct span *first;
