@@ -29,6 +29,11 @@ void system_free(HANDLE system, void *mem)
     HeapFree(system, 0, mem);
 }
 
+bool system_extend(HANDLE system, void *mem, size_t bytes)
+{
+    return HeapReAlloc(system, HEAP_REALLOC_IN_PLACE_ONLY, mem, bytes);
+}
+
 bool lock_wait(struct lock *lock)
 {
     while (InterlockedExchange(&lock->held, 1)) sched_yield();

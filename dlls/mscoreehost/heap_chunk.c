@@ -8,7 +8,7 @@
 #include "heap_private.h"
 
 #define CHUNK_LEAST 16      /* pages */
-#define CHUNK_STEADY 64
+#define CHUNK_STEADY 128
 #define CHUNK_MOST 256
 #define MAP_WORDS(pages) (((pages) + MASK_BITS - 1) / MASK_BITS)
 
@@ -124,11 +124,23 @@ void heap_run_turn(struct chunk *chunk, unsigned int page, unsigned int pages, b
     else chunk->free_count -= pages;
 }
 
+static void has_grown(struct heap *heap, size_t bytes)
+{
+    POKE(heap->chunk_bytes, heap->chunk_bytes + bytes);
+    heap->committed += bytes;
+}
+
+/* Of bits, with some for pages yet to come. */
+static size_t map_words(size_t pages, bool own)
+{
+    return own ? 0 : MAP_WORDS(pages > CHUNK_MOST ? pages : CHUNK_MOST);
+}
+
 static bool insert_chunk(struct heap *heap, void *raw, size_t bytes, bool own, struct heap_need *need)
 {
     char *pages = (char *)ROUND_UP((uintptr_t)raw, PAGE_BYTES);
     size_t page_count = ((char *)raw + bytes - pages) >> PAGE_SHIFT;
-    size_t words = own ? 0 : MAP_WORDS(page_count), i;
+    size_t words = map_words(page_count, own), i;
     struct chunk *chunk, **last;
 
     if (!heap_map_prepare(heap, pages, own ? 1 : page_count, need)) return false;
@@ -139,19 +151,16 @@ static bool insert_chunk(struct heap *heap, void *raw, size_t bytes, bool own, s
     chunk->page_count = chunk->free_count = (unsigned int)page_count;
     chunk->own = own;
     chunk->idle_since = GetTickCount();
-    for (i = 0; i < words; i++) chunk->free_pages[i] = ~(mask_t)0;
-    if (page_count % MASK_BITS && words)
-        chunk->free_pages[words - 1] = ((mask_t)1 << (page_count % MASK_BITS)) - 1;
+    for (i = 0; i < words; i++) chunk->free_pages[i] = 0;
+    if (!own) mark_pages(chunk, 0, chunk->page_count);
     chunk->next = chunk->prev = NULL;
     for (last = &heap->chunks; *last; last = &(*last)->next) chunk->prev = *last;
     *last = chunk;
-    POKE(heap->chunk_bytes, heap->chunk_bytes + chunk->charged);
-    heap->committed += chunk->charged;
+    has_grown(heap, chunk->charged);
     return true;
 }
 
-/* An eighth of what there is to 256 KiB, then a thirty-second to a MiB: what is not used yet stays small
- * beside what is, and so do the pages that are lost to the system's headers, one of each chunk. */
+/* How long a chunk may become: an eighth of what there is to 512 KiB, then a thirty-second to a MiB. */
 static size_t ordinary_chunk(size_t bytes)
 {
     size_t ask = bytes / 8;
@@ -163,10 +172,62 @@ static size_t ordinary_chunk(size_t bytes)
     return ROUND_UP(ask, CHUNK_LEAST * PAGE_BYTES);
 }
 
-/* Without the lock. A chunk of the ordinary size, or, where the owner refuses that, as small as will do. */
+/* It gets there in small steps, so that what is not used yet stays small beside what is; where the system
+ * cannot make a chunk longer, at once. */
+static size_t next_step(const struct heap *heap)
+{
+    size_t bytes = PEEK(heap->chunk_bytes);
+
+    return PEEK(heap->stiff) ? ordinary_chunk(bytes) : ROUND_UP(bytes / 256 + 1, CHUNK_LEAST * PAGE_BYTES);
+}
+
+/* Under the lock. Makes the chunk that came last longer where it lies: what the system's header costs at the
+ * start of a chunk, a page, is paid once. */
+static bool extend_last(struct heap *heap, size_t bytes, struct heap_need *need)
+{
+    struct chunk *chunk, *last = NULL;
+    size_t pages = bytes >> PAGE_SHIFT;
+
+    for (chunk = heap->chunks; chunk; chunk = chunk->next) last = chunk->own ? last : chunk;
+    POKE(heap->stiff, false);
+    if (!last || last->charged + bytes > ordinary_chunk(heap->chunk_bytes)
+            || !heap_map_prepare(heap, last->pages + last->page_count * PAGE_BYTES, pages, need))
+        return false;
+    if (!system_extend(heap->system, last->raw, last->charged + bytes - 2 * sizeof(void *)))
+    {
+        POKE(heap->stiff, last->charged <= bytes);
+        return false;
+    }
+    mark_pages(last, last->page_count, (unsigned int)pages);
+    last->page_count += (unsigned int)pages;
+    last->free_count += (unsigned int)pages;
+    last->charged += bytes;
+    has_grown(heap, bytes);
+    return true;
+}
+
+/* Without the lock. */
+static bool extend(struct heap *heap, size_t bytes, unsigned int level)
+{
+    struct heap_need need = {0};
+    bool done;
+
+    do
+    {
+        need.meta = 0;
+        if (!lock_acquire(&heap->lock)) return false;
+        done = extend_last(heap, bytes, &need);
+        lock_release(&heap->lock);
+    }
+    while (!done && need.meta && heap_meta_grow(heap, need.meta, level));
+    return done;
+}
+
+/* Without the lock. One step, in the last chunk or a new one; where the owner refuses that, as little as will
+ * do. */
 bool heap_chunk_grow(struct heap *heap, size_t pages, bool own, unsigned int level)
 {
-    size_t least = (pages + 1) << PAGE_SHIFT, ask = own ? 0 : ordinary_chunk(PEEK(heap->chunk_bytes));
+    size_t least = (pages + 1) << PAGE_SHIFT, ask = own ? 0 : next_step(heap);
     struct heap_need need = {0};
     DWORD error = GetLastError();
     bool done;
@@ -177,6 +238,11 @@ bool heap_chunk_grow(struct heap *heap, size_t pages, bool own, unsigned int lev
     {
         if (heap->owner->charge(heap->owner, ask, level, ask == least))
         {
+            if (!own && extend(heap, ask, level))
+            {
+                SetLastError(error);
+                return true;
+            }
             /* The system's own header is as long; the start is then anywhere in a page, and pages still
              * fit. */
             if ((raw = system_alloc(heap->system, 0, ask - 2 * sizeof(void *)))) break;
@@ -238,7 +304,7 @@ size_t heap_chunk_release(struct heap *heap, struct chunk *chunks)
         for (chunk = chunks; chunk; chunk = next)
         {
             next = chunk->next;
-            words = chunk->own ? 0 : MAP_WORDS(chunk->page_count);
+            words = map_words(chunk->page_count, chunk->own);
             heap_meta_give(heap, &heap->meta.pool, chunk, sizeof(*chunk) + words * sizeof(mask_t));
         }
         lock_release(&heap->lock);

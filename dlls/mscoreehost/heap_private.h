@@ -180,6 +180,7 @@ struct heap
     size_t vain_live;                   /* live at the last look */
     size_t tended_live;
     size_t look_wide;                   /* chunk_bytes, from which on a look for free wide spans may pay */
+    bool stiff;                         /* the last chunk could not be made longer */
     size_t left_unused;                 /* and not live, after a sweep that found little */
 
     struct system_blocks *blocks;       /* of a heap with HEAP_SYSTEM, which uses nothing else from regions on

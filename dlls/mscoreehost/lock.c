@@ -35,6 +35,11 @@ void system_free(HANDLE system, void *mem)
     if (!process_is_ending()) HeapFree(system, 0, mem);
 }
 
+bool system_extend(HANDLE system, void *mem, size_t bytes)
+{
+    return !process_is_ending() && HeapReAlloc(system, HEAP_REALLOC_IN_PLACE_ONLY, mem, bytes);
+}
+
 #define SPINS 100   /* the time of a short stay inside */
 #define YIELDS 1024 /* of 0.3 us each, for every sleep, which lasts 1100 and more */
 

@@ -44,5 +44,6 @@ bool process_is_ending(void);
  * system's heap half changed. There is no memory then, and nothing is given back. */
 void *system_alloc(HANDLE system, DWORD flags, size_t bytes);
 void system_free(HANDLE system, void *mem);
+bool system_extend(HANDLE system, void *mem, size_t bytes);
 
 #endif

@@ -40,10 +40,15 @@ typedef int BOOL;
 #define PAGE_EXECUTE_READWRITE 0x40
 #define TLS_OUT_OF_INDEXES 0xffffffffu
 
+#define HEAP_REALLOC_IN_PLACE_ONLY 0x10
+#define NATIVE_ROOM 0xf0000
+
 /* A private heap: a list of what malloc gave, so that HeapDestroy can end it. */
 struct native_block
 {
     struct native_block *next, *prev;
+    size_t room;
+    void *unused;
 };
 
 struct native_heap
@@ -65,9 +70,12 @@ static inline HANDLE HeapCreate(DWORD flags, size_t first, size_t most)
 static inline void *HeapAlloc(HANDLE handle, DWORD flags, size_t size)
 {
     struct native_heap *heap = handle;
-    struct native_block *block = malloc(sizeof(*block) + size);
+    /* As seen under Wine 8.0, most of what is long can be made longer in place. */
+    size_t room = size >= 0xf000 && size < NATIVE_ROOM ? NATIVE_ROOM : size;
+    struct native_block *block = malloc(sizeof(*block) + room);
 
     if (!block) return NULL;
+    block->room = room;
     if (flags & HEAP_ZERO_MEMORY) memset(block + 1, 0, size);
     pthread_mutex_lock(&heap->lock);
     block->next = heap->blocks.next;
@@ -75,6 +83,14 @@ static inline void *HeapAlloc(HANDLE handle, DWORD flags, size_t size)
     block->next->prev = heap->blocks.next = block;
     pthread_mutex_unlock(&heap->lock);
     return block + 1;
+}
+
+static inline void *HeapReAlloc(HANDLE handle, DWORD flags, void *mem, size_t size)
+{
+    struct native_block *block = (struct native_block *)mem - 1;
+
+    (void)handle, (void)flags;
+    return size <= block->room ? mem : NULL;
 }
 
 static inline BOOL HeapFree(HANDLE handle, DWORD flags, void *mem)
