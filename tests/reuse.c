@@ -389,6 +389,30 @@ static void test_wide_used_for_small_ones(void **state)
     assert_equal_64(get_statistics(host).heapLiveBlocks, 0);
 }
 
+/* The same of small ones, one size after another, beside much that stays. */
+static void test_small_used_for_other_sizes(void **state)
+{
+    static const SIZE_T sizes[] = {64, 1000, 200, 2000, 100, 400, 3000, 32};
+    static void *keep[0x1000], *mem[0x8000];
+    struct host *host = *state;
+    unsigned int count, i, k;
+    ULONGLONG before = 0;
+
+    test_begin();
+    for (i = 0; i < ARRAY_SIZE(keep); i++) keep[i] = alloc(host, 1024);
+    for (k = 0; k < ARRAY_SIZE(sizes); k++)
+    {
+        count = (unsigned int)(MIB / 2 / sizes[k]);
+        for (i = 0; i < count; i++) mem[i] = alloc(host, sizes[k]);
+        if (!k) before = committed(host);
+        for (i = 0; i < count; i++) assert_hr(IHostMalloc_Free(host->malloc, mem[i]), S_OK);
+    }
+    if (committed(host) >= before + MIB)
+        fail_msg("0x%x bytes more are committed", (unsigned int)(committed(host) - before));
+    for (i = 0; i < ARRAY_SIZE(keep); i++) assert_hr(IHostMalloc_Free(host->malloc, keep[i]), S_OK);
+    assert_equal_64(get_statistics(host).heapLiveBlocks, 0);
+}
+
 
 #define SLOTS 16
 #define ROUND 6
@@ -962,6 +986,7 @@ int main(void)
         watched_test(test_wide_given_back_by_another_thread),
         watched_test(test_large_given_back_by_another_thread),
         host_test(test_wide_used_for_small_ones),
+        host_test(test_small_used_for_other_sizes),
         host_test(test_large_used_again),
         host_test(test_large_replaced),
         host_test(test_large_cut_and_merged),

@@ -47,11 +47,11 @@
  *
  * Limit. The owner of the heap is asked before anything is taken from the system, without the lock. Before
  * it refuses, everything that is spare is given back. The sweep that does it makes spans without a live
- * block pages again, and returns chunks without a used page. It takes two barriers; shared spans of blocks
- * above 4 KiB become pages without one, before each growth (heap_spans_retire_wide). After much was freed the
- * heap is swept every 50 ms until it is calm, by the pressure thread where there is one, else in the course
- * of calls (heap_tend). Descriptors stay until the heap's end: a Free of a wild pointer may be looking at one
- * at any time.
+ * block pages again, and returns chunks without a used page. It takes two barriers; shared spans, and those
+ * of the thread that asks, become pages without one, before every second growth (heap_spans_retire_some).
+ * After much was freed the heap is swept every 50 ms until it is calm, by the pressure thread where there is
+ * one, else in the course of calls (heap_tend). Descriptors stay until the heap's end: a Free of a wild
+ * pointer may be looking at one at any time.
  */
 
 #include "heap_private.h"
@@ -261,13 +261,12 @@ static bool sweep_instead(struct heap *heap)
 }
 
 /* Before more is taken from the system, and before a sweep: what takes no barrier. */
-static bool retire_wide(struct heap *heap)
+static bool retire_some(struct heap *heap, struct cache *cache)
 {
     bool found;
 
     if (!lock_acquire(&heap->lock)) return false;
-    heap_cache_drop_wide(heap->common);
-    found = heap_spans_retire_wide(heap);
+    found = heap_spans_retire_some(heap, cache);
     lock_release(&heap->lock);
     return found;
 }
@@ -384,10 +383,12 @@ void *heap_alloc(struct heap *heap, size_t size, unsigned int level)
         memset(&need, 0, sizeof(need));
         if ((mem = try_alloc(heap, cache, size, &need))) return mem;
         if ((!need.meta && !need.pages) || process_is_ending()) return end_of_process(heap, size);
+        /* Not twice in a row: spans that are made and given up in turn cost more than a few pages. */
+        if (PEEK(heap->retired)) looked = swept = true;
         if (!need.meta && !need.own && !looked)
         {
             looked = true;
-            if (retire_wide(heap)) continue;
+            if (retire_some(heap, cache)) continue;
         }
         if (!need.meta && !swept && sweep_instead(heap))
         {

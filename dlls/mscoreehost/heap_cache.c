@@ -401,6 +401,18 @@ void heap_cache_drop(struct cache *cache)
     for (class = 0; class < CLASS_COUNT; class++) drop_window(cache, class);
 }
 
+/* By its own thread: of windows in spans without a live block, so that those can go. */
+void heap_cache_drop_free(struct cache *cache)
+{
+    struct span *span;
+    unsigned int class;
+
+    for (class = 0; class < CLASS_COUNT; class++)
+    {
+        if ((span = home_of(cache, class)->span) && heap_span_is_free(span)) drop_window(cache, class);
+    }
+}
+
 /* The same of classes above SLACK_TOP, with the cache stopped; or the common one. */
 void heap_cache_drop_wide(struct cache *cache)
 {

@@ -128,6 +128,7 @@ static void has_grown(struct heap *heap, size_t bytes)
 {
     POKE(heap->chunk_bytes, heap->chunk_bytes + bytes);
     heap->committed += bytes;
+    POKE(heap->retired, false);
 }
 
 /* Of bits, with some for pages yet to come. */

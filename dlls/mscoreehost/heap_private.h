@@ -161,7 +161,7 @@ struct heap
     struct large_bins large;            /* everybody's */
     struct span *spare_large;
     struct span *limbo;                 /* out of use, but a Free may still look at them */
-    unsigned int limbo_wide;            /* of them, whose pages are used otherwise already */
+    unsigned int limbo_spans;           /* of them, since they were last looked at */
     struct span *limbo_large;           /* descriptors alone */
     unsigned int limbo_count;
     struct chunk *chunks;
@@ -179,7 +179,8 @@ struct heap
     unsigned int wait_turns;
     size_t vain_live;                   /* live at the last look */
     size_t tended_live;
-    size_t look_wide;                   /* chunk_bytes, from which on a look for free wide spans may pay */
+    size_t look_again;                  /* chunk_bytes, from which on a look for free spans may pay */
+    bool retired;                       /* spans, since it last grew */
     bool stiff;                         /* the last chunk could not be made longer */
     size_t left_unused;                 /* and not live, after a sweep that found little */
 
@@ -252,10 +253,11 @@ bool heap_span_again(struct cursor *cursor, struct home *home);
 bool heap_span_search_own(struct cache *cache, unsigned int class);
 void *heap_span_take(struct cache *cache, unsigned int class, size_t size);
 void *heap_span_take_any(struct heap *heap, size_t size);
+bool heap_span_is_free(const struct span *span);
 bool heap_span_share(struct heap *heap, struct span *span);
 void heap_spans_retire(struct heap *heap);
-bool heap_spans_retire_wide(struct heap *heap);
-void heap_spans_retire_own(struct heap *heap, struct cache *cache);
+bool heap_spans_retire_some(struct heap *heap, struct cache *cache);
+size_t heap_spans_retire_own(struct heap *heap, struct cache *cache);
 void heap_spans_recycle(struct heap *heap);
 bool heap_find_block(struct heap *heap, const void *mem, struct span **span, uint32_t *index);
 size_t heap_block_size(const struct span *span, uint32_t index);
@@ -269,6 +271,7 @@ bool heap_cache_refill_shared(struct heap *heap, struct cache *cache, unsigned i
         struct heap_need *need);
 void heap_cache_catch_up(struct heap *heap, struct cache *cache);
 void heap_cache_drop(struct cache *cache);
+void heap_cache_drop_free(struct cache *cache);
 void heap_cache_drop_wide(struct cache *cache);
 bool heap_caches_quiet(struct heap *heap, struct cache *one, bool patient);
 void heap_caches_stop(struct heap *heap, struct cache *one, bool patient);

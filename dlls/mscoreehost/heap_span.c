@@ -85,7 +85,7 @@ static inline __attribute__((always_inline)) mask_t enough_free(const struct spa
         unsigned int window, unsigned int one_in)
 {
     unsigned int first = window * span->window_blocks, count = span->block_count - first;
-    struct span_record *records = PEEK(span->records);
+    struct span_record *records = __atomic_load_n(&span->records, __ATOMIC_ACQUIRE);
     mask_t bits = free_mask(span->state + first, span->window_blocks);
 
     if (count > span->window_blocks) count = span->window_blocks;
@@ -433,7 +433,7 @@ bool heap_span_share(struct heap *heap, struct span *span)
     return owner->quiet;
 }
 
-static bool all_free(const struct span *span)
+bool heap_span_is_free(const struct span *span)
 {
     uint32_t i;
 
@@ -444,65 +444,70 @@ static bool all_free(const struct span *span)
     return true;
 }
 
-static void retire_list(struct heap *heap, struct span_list *list, const struct span *except)
+/* Pages may be used otherwise at once: a Free that found its block live reads only the descriptor after that.
+ * The descriptor and its tables wait until nobody can be looking at them any more. */
+static size_t retire_list(struct heap *heap, struct span_list *list, const struct span *except)
 {
     struct span *span, *next;
+    size_t pages = 0;
 
     for (span = list->first; span; span = next)
     {
         /* cppcheck-suppress nullPointerRedundantCheck ; except may be NULL, span not */
         next = span->next;
-        if (span == except || (!span->owner && span->claimed) || !all_free(span)) continue;
+        if (span == except || (!span->owner && span->claimed) || !heap_span_is_free(span)) continue;
         unlink_span(list, span);
         heap_map_set(heap, span->base, span->page_count, NULL);
         __atomic_store_n(&span->bytes, 0, __ATOMIC_RELEASE);
-        span->next = heap->limbo;
-        heap->limbo = span;
-    }
-    if (!list->first) list->shared = 0;
-}
-
-/* Under the lock. Of classes above SLACK_TOP, spans without a live block whose windows nobody holds. Their
- * pages are free at once: a Free that found its block live reads only the descriptor after that, and that
- * waits, like all in limbo. True: pages were found, and enough of them that to look again will pay. If not,
- * the next look is when the heap has grown by a sixteenth of what there is to look at. */
-bool heap_spans_retire_wide(struct heap *heap)
-{
-    struct span *last = heap->limbo, *span;
-    size_t pages = 0, found = 0;
-    unsigned int class;
-
-    if (heap->chunk_bytes < heap->look_wide) return false;
-    for (class = CACHED_COUNT; class < CLASS_COUNT; class++)
-    {
-        pages += heap->shared[class].pages;
-        retire_list(heap, &heap->shared[class], NULL);
-    }
-    for (span = heap->limbo; span != last; span = span->next)
-    {
         heap_record_drop(heap, span);
         heap_run_give(span->chunk, span->page, span->page_count);
-        found += span->page_count;
-        span->page_count = 0;
-        heap->limbo_wide++;
+        pages += span->page_count;
+        POKE(heap->retired, true);
+        span->next = heap->limbo;
+        heap->limbo = span;
+        heap->limbo_spans++;
     }
-    if (heap->limbo_wide >= LIMBO_MOST)
-    {
-        heap->limbo_wide = 0;   /* else not again at once */
-        if (heap_caches_quiet(heap, NULL, false)) heap_spans_recycle(heap);
-    }
-    if (found > pages / 64) return true;
-    heap->look_wide = heap->chunk_bytes + pages * PAGE_BYTES / 16;
-    return false;
+    if (!list->first) list->shared = 0;
+    return pages;
 }
 
 /* Of the cache's own spans, by its own thread, or with that stopped. */
-void heap_spans_retire_own(struct heap *heap, struct cache *cache)
+size_t heap_spans_retire_own(struct heap *heap, struct cache *cache)
 {
     unsigned int class;
+    size_t pages = 0;
 
     for (class = 0; class < CACHED_COUNT && cache->own; class++)
-        retire_list(heap, &cache->own->list[class], home_of(cache, class)->span);
+        pages += retire_list(heap, &cache->own->list[class], home_of(cache, class)->span);
+    return pages;
+}
+
+/* Under the lock, without a barrier: spans without a live block, of those that all share, where nobody else
+ * holds a window, and of the calling thread's. True: they were enough that to look again will pay. If not,
+ * the next look is when the heap has grown by a thirty-second of what there is to look at. */
+bool heap_spans_retire_some(struct heap *heap, struct cache *cache)
+{
+    size_t pages = 0, found = 0;
+    unsigned int class;
+
+    if (heap->chunk_bytes < heap->look_again) return false;
+    heap_cache_drop_free(heap->common);
+    if (cache) heap_cache_drop_free(cache);
+    for (class = 0; class < CLASS_COUNT; class++)
+    {
+        pages += heap->shared[class].pages;
+        if (cache && cache->own && class < CACHED_COUNT) pages += cache->own->list[class].pages;
+        found += retire_list(heap, &heap->shared[class], NULL);
+    }
+    if (cache) found += heap_spans_retire_own(heap, cache);
+    if (heap->limbo_spans >= LIMBO_MOST)
+    {
+        heap->limbo_spans = 0;  /* else not again at once */
+        if (heap_caches_quiet(heap, NULL, false)) heap_spans_recycle(heap);
+    }
+    if (found > pages / 64) return true;
+    heap->look_again = heap->chunk_bytes + pages * PAGE_BYTES / 32;
+    return false;
 }
 
 /* Under the lock, with the caches stopped. */
@@ -525,7 +530,7 @@ void heap_spans_retire(struct heap *heap)
     unsigned int class;
 
     drop_wide(heap);
-    heap->look_wide = 0;    /* the heap may become much smaller now */
+    heap->look_again = 0;   /* the heap may become much smaller now */
     for (class = 0; class < CLASS_COUNT; class++) retire_list(heap, &heap->shared[class], NULL);
     for (cache = heap->caches; cache; cache = cache->next)
     {
@@ -542,13 +547,11 @@ void heap_spans_recycle(struct heap *heap)
     {
         pool = pool_of(heap, span->owner);
         heap->limbo = span->next;
-        heap_record_drop(heap, span);
-        if (span->page_count) heap_run_give(span->chunk, span->page, span->page_count);
         give_tables(heap, pool, span, span->block_count);
         span->next = pool->spare;
         pool->spare = span;
     }
-    heap->limbo_wide = 0;
+    heap->limbo_spans = 0;
 }
 
 static void *take_first(struct span_list *list, const struct home *held, size_t size)
