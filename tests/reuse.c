@@ -413,6 +413,66 @@ static void test_small_used_for_other_sizes(void **state)
     assert_equal_64(get_statistics(host).heapLiveBlocks, 0);
 }
 
+/* Each of many threads asks a few times for each of many sizes, and rests. Nothing of theirs is live. */
+#define RESTING 64
+
+static struct
+{
+    struct host *host;
+    HANDLE done[RESTING], end;
+    struct verdict verdict;
+} resting;
+
+static DWORD WINAPI ask_and_rest(void *arg)
+{
+    void *mem[8];
+    unsigned int k, i;
+
+    for (k = 1; k <= 32; k++)
+    {
+        for (i = 0; i < ARRAY_SIZE(mem); i++)
+        {
+            expect(&resting.verdict, IHostMalloc_Alloc(resting.host->malloc, k * 32, eAppDomainCritical,
+                    &mem[i]) == S_OK);
+        }
+        while (i--) expect(&resting.verdict, IHostMalloc_Free(resting.host->malloc, mem[i]) == S_OK);
+    }
+    SetEvent(*(HANDLE *)arg);
+    WaitForSingleObject(resting.end, 120000);
+    return 0;
+}
+
+static void test_little_held_by_threads_that_rest(void **state)
+{
+    HANDLE threads[RESTING];
+    struct host *host = *state;
+    ULONGLONG before;
+    unsigned int i;
+
+    test_begin();
+    resting.host = host;
+    resting.end = CreateEventW(NULL, TRUE, FALSE, NULL);
+    assert_hr(IHostMalloc_Free(host->malloc, alloc(host, 1)), S_OK);
+    before = committed(host);
+    for (i = 0; i < RESTING; i++)
+    {
+        resting.done[i] = CreateEventW(NULL, TRUE, FALSE, NULL);
+        threads[i] = start_thread(ask_and_rest, &resting.done[i]);
+    }
+    for (i = 0; i < RESTING; i++)
+        assert_int_equal(WaitForSingleObject(resting.done[i], 60000), WAIT_OBJECT_0);
+    if (committed(host) - before >= 4 * MIB)
+        fail_msg("0x%x bytes are committed", (unsigned int)(committed(host) - before));
+    SetEvent(resting.end);
+    for (i = 0; i < RESTING; i++)
+    {
+        join_thread(threads[i]);
+        CloseHandle(resting.done[i]);
+    }
+    CloseHandle(resting.end);
+    assert_verdict(&resting.verdict);
+    assert_equal_64(get_statistics(host).heapLiveBlocks, 0);
+}
 
 #define SLOTS 16
 #define ROUND 6
@@ -987,6 +1047,7 @@ int main(void)
         watched_test(test_large_given_back_by_another_thread),
         host_test(test_wide_used_for_small_ones),
         host_test(test_small_used_for_other_sizes),
+        host_test(test_little_held_by_threads_that_rest),
         host_test(test_large_used_again),
         host_test(test_large_replaced),
         host_test(test_large_cut_and_merged),

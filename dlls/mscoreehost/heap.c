@@ -35,11 +35,13 @@
  * class on all of the class go that way, and from its eighth of any class on all that it has. Only the owner
  * takes blocks from its spans, before and after.
  *
- * Threads are many and mostly idle. Until a thread has used a few windows it takes them, small ones, from
- * spans that all share, under the lock. When it ends, its cache waits for the next thread to begin, blocks
- * that others still use and all (heap_cache.c). Blocks from 4 to 32 KiB always come from shared spans, whose
- * windows those hold that ask for such sizes often, until somebody sweeps. The tables of a thread's own spans
- * lie together: side by side in one page with those of another, they made two threads on two processors 18 %
+ * Threads are many and mostly idle. The first blocks of a class that a thread asks for come from a cache
+ * that all share, under the lock: windows of each class, held by each of 200 threads, were a twentieth of
+ * a heap. Then it takes windows, small ones, from spans that all share, and once it has used a few it has
+ * spans of its own. When it ends, its cache waits for the next thread to begin, blocks that others still
+ * use and all (heap_cache.c). Blocks from 4 to 32 KiB always come from shared spans, whose windows those
+ * hold that ask for such sizes often, until somebody sweeps. The tables of a thread's own spans lie
+ * together: side by side in one page with those of another, they made two threads on two processors 18 %
  * slower, since processors fetch neighbouring lines too.
  *
  * Counters. Live bytes are the peak less the room below it. Threads hold parts of the room, and count in
@@ -58,7 +60,6 @@
 
 #define SWEEP_GAIN(bytes) ((bytes) / 16 + (1 << 20))    /* less is not worth a sweep */
 #define WIDE_AFTER 64       /* requests above INLINE_TOP, after which a thread gets cursors for them */
-#define HOLD_AFTER 16       /* requests of a class above SLACK_TOP, after which it holds a window of it */
 
 struct heap *heap_create(unsigned int flags, struct heap_owner *owner)
 {
@@ -319,6 +320,16 @@ static void *end_of_process(struct heap *heap, size_t size)
             heap->flags & HEAP_EXECUTABLE ? PAGE_EXECUTE_READWRITE : PAGE_READWRITE);
 }
 
+/* Windows of all classes that threads ask for now and then would be much, where there are many threads. */
+static bool is_rare(struct heap *heap, struct cache *cache, unsigned int class)
+{
+    struct home *home = home_of(cache, class);
+
+    if (cache == heap->first || home->turns >= HOLD_AFTER || cache->windows >= BUSY_AFTER) return false;
+    home->turns++;
+    return true;
+}
+
 static void *try_alloc(struct heap *heap, struct cache *cache, size_t size, struct heap_need *need)
 {
     unsigned int class;
@@ -335,10 +346,13 @@ static void *try_alloc(struct heap *heap, struct cache *cache, size_t size, stru
             lock_release(&heap->lock);
             if (!wide) return NULL;
         }
-        if (!cursor_of(cache, class)->bits && !heap_cache_refill(heap, cache, class, need)) return NULL;
-        mem = heap_span_take(cache, class, size);
-        heap_count_in(cache, size);
-        return mem;
+        if (!is_rare(heap, cache, class))
+        {
+            if (!cursor_of(cache, class)->bits && !heap_cache_refill(heap, cache, class, need)) return NULL;
+            mem = heap_span_take(cache, class, size);
+            heap_count_in(cache, size);
+            return mem;
+        }
     }
     /* A thread died in here: what is behind the lock cannot be used any more. */
     if (!lock_acquire(&heap->lock)) return end_of_process(heap, size);

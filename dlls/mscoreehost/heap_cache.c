@@ -8,8 +8,7 @@
 #include "heap_private.h"
 
 #define TLS_DIRECT 64           /* slots in the thread's environment block itself */
-#define OWN_AFTER 4             /* windows of a class, after which a thread has spans of its own for it */
-#define BUSY_AFTER 16           /* windows of all classes, after which it has for any class */
+#define OWN_AFTER (HOLD_AFTER + 8)      /* these and windows of a class, after which it has for that class */
 #define HOT_BLOCKS 16           /* least of a class that is much used */
 #define QUIET_SPINS 100         /* a Free that is not interrupted is over by then */
 #define QUIET_TURNS 2000

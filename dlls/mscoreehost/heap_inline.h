@@ -131,7 +131,7 @@ struct home
 {
     struct span *span;
     uint16_t window;
-    uint16_t turns;             /* windows used up so far, more or less */
+    uint16_t turns;             /* requests and then windows so far, more or less */
     uint32_t blocks;            /* of the window; 0 where it has been let go */
     struct span_record *records;        /* of the window's blocks, or NULL: ask heap_note */
 } __attribute__((aligned(4 * sizeof(void *))));

@@ -202,6 +202,9 @@ struct heap_need
     bool own;           /* a chunk for one block */
 };
 
+#define HOLD_AFTER 16       /* requests of a class, after which a thread holds a window of it; */
+#define BUSY_AFTER 32       /* windows of all classes, after which it has spans of its own for any */
+
 /* heap.c */
 bool heap_grow(struct heap *heap, const struct heap_need *need, unsigned int level);
 #define AGE_NEVER 0xffffffffu

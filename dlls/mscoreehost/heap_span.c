@@ -212,8 +212,13 @@ static void *__attribute__((noinline)) small_more(struct cache *cache, size_t si
     {
         /* Now and then the long way, which also gives back what has long been empty. */
         home = home_of(cache, class);
-        if (!(++cache->refills & 63) || !(++home->turns & 255)
-                || cache->turn != PEEK(cache->heap->turn) || heap_tend_is_due(cache->heap)) return NULL;
+        if (!(++home->turns & 255))
+        {
+            home->turns |= 0x8000;      /* it goes round */
+            return NULL;
+        }
+        if (!(++cache->refills & 63) || cache->turn != PEEK(cache->heap->turn)
+                || heap_tend_is_due(cache->heap)) return NULL;
         /* What was freed of this window meanwhile, if it is a quarter of it. Two samples first: a wide
          * read of bytes that were just stored one by one has to wait until those stores have reached the
          * first cache. */
