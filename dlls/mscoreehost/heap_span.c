@@ -314,10 +314,10 @@ static bool take_tables(struct heap *heap, struct pool *pool, struct span *span,
     return span->sizes != NULL;
 }
 
-/* So many pages, or a few more where less is left over then than an eighth. */
+/* So many pages, or a few more where less is left over then than a sixteenth. */
 static unsigned int fitting_pages(unsigned int pages, size_t block)
 {
-    while (pages * PAGE_BYTES % block * 8 > pages * PAGE_BYTES) pages++;
+    while (pages * PAGE_BYTES % block * 16 > pages * PAGE_BYTES) pages++;
     return pages;
 }
 
