@@ -576,7 +576,7 @@ static bool walk_span(void *context, struct span *span)
         if (__atomic_load_n(&span->state[i], __ATOMIC_ACQUIRE) & STATE_FREE) continue;
         block.mem = span->base + (size_t)i * span->block_size;
         block.size = heap_block_size(span, i);
-        if (span->records && (who = PEEK(span->records[i].who)))
+        if (span->records && (who = __atomic_load_n(&span->records[i].who, __ATOMIC_ACQUIRE)))
         {
             block.file = span->records[i].file;
             block.line = span->records[i].line;

@@ -321,10 +321,10 @@ static inline __attribute__((always_inline)) void write_record(struct span_recor
     record->file = file;
     who = current_thread() + level;
 #ifdef _WIN64
-    POKE(record->line_and_who, who << 32 | (uint32_t)line);
+    __atomic_store_n(&record->line_and_who, who << 32 | (uint32_t)line, __ATOMIC_RELEASE);
 #else
     record->line = line;
-    POKE(record->who, who);
+    __atomic_store_n(&record->who, who, __ATOMIC_RELEASE);
 #endif
 }
 
