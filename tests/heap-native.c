@@ -3,7 +3,8 @@
  * Copyright (C) 2026 the mscoreehost authors
  *
  * The allocator as a native program, for the thread and address sanitizers: threads that allocate, resize,
- * hand blocks to each other, end and begin anew, under a limit and without, while another trims and looks.
+ * hand blocks to each other, end and begin anew, under a limit and without, of an owner and a system that
+ * refuse now and then, while another trims and looks; and one thread whose every count is compared.
  */
 
 #include <stdio.h>
@@ -13,6 +14,22 @@ __thread struct native_thread native_thread;
 unsigned int native_generation[NATIVE_SLOTS];
 bool native_used[NATIVE_SLOTS];
 uint32_t native_last_id;
+unsigned int native_refused_of_1024;
+
+static uint32_t scatter(uint32_t n)
+{
+    n *= 2654435761u;
+    n = (n ^ n >> 15) * 2246822507u;
+    return n ^ n >> 13;
+}
+
+bool native_refuses(void)
+{
+    static uint32_t calls;
+
+    return native_refused_of_1024
+            && scatter(__atomic_add_fetch(&calls, 1, __ATOMIC_RELAXED)) % 1024 < native_refused_of_1024;
+}
 
 bool process_is_ending(void)
 {
@@ -44,6 +61,8 @@ struct account
 {
     struct heap_owner owner;
     size_t limit, now, top;
+    unsigned int refused_of_1024;
+    uint32_t calls;
 };
 
 static struct heap *heap;
@@ -54,6 +73,11 @@ static bool charge(struct heap_owner *owner, size_t bytes, unsigned int level, b
     size_t now = __atomic_load_n(&account->now, __ATOMIC_RELAXED), top;
 
     (void)level;
+    if (scatter(__atomic_add_fetch(&account->calls, 1, __ATOMIC_RELAXED)) % 1024 < account->refused_of_1024)
+    {
+        if (urgent && heap) heap_trim(heap);
+        return false;
+    }
     do
     {
         while (now + bytes > account->limit)
@@ -83,7 +107,7 @@ static void spare(struct heap_owner *owner)
     (void)owner;
 }
 
-static struct account account = { { charge, credit, spare }, SIZE_MAX / 2, 0, 0 };
+static struct account account = { { charge, credit, spare }, SIZE_MAX / 2, 0, 0, 0, 0 };
 static int failures;
 static unsigned int turns = 8000;
 
@@ -97,12 +121,16 @@ static void fail(int line, const char *what)
 
 #define BOXES 64
 #define BLOCKS 200
+#define GONE 256
 
 struct block
 {
     unsigned char *mem;
     size_t size;
     unsigned char fill;
+    int line;           /* that was noted; 0: none */
+    DWORD thread;
+    bool sure;          /* the note has found memory */
 };
 
 static struct block *boxes[BOXES];
@@ -130,13 +158,13 @@ static void *quick_alloc(size_t size)
     return cache ? heap_alloc_more(cache, size) : NULL;
 }
 
-static void *quick_debug_alloc(size_t size)
+static void *quick_debug_alloc(size_t size, int line)
 {
-    volatile int line = __LINE__;
     void *mem, **volatile out = &mem;
+    volatile int line_there = line;
     struct cache *cache;
 
-    switch (heap_debug_alloc_inline(&heap->front, heap->way, size, 0, __FILE__, &line, &out, &cache))
+    switch (heap_debug_alloc_inline(&heap->front, heap->way, size, 0, __FILE__, &line_there, &out, &cache))
     {
         case HEAP_DONE: return mem;
         case HEAP_SETTLE: heap_settle(cache); return mem;
@@ -157,65 +185,206 @@ static bool release(void *mem)
     return answer != HEAP_SLOW || heap_free(heap, mem);
 }
 
-static void end_block(struct block *block)
+/* Each byte of a small block; of a larger one some that its neighbours would write to first. */
+static size_t step_of(const struct block *block, size_t at)
 {
-    size_t size, i;
+    if (block->size <= 4096 || at < 32 || at + 32 >= block->size) return 1;
+    return at + 4096 < block->size - 32 ? 499 : block->size - 32 - at;
+}
+
+static void fill(struct block *block, unsigned char with)
+{
+    size_t i;
+
+    block->fill = with;
+    for (i = 0; i < block->size; i += step_of(block, i)) block->mem[i] = (unsigned char)(with + i);
+}
+
+/* The first bytes, after it was resized. */
+static void check_filled(const struct block *block, size_t bytes)
+{
+    size_t i;
+
+    for (i = 0; i < bytes; i += step_of(block, i)) CHECK(block->mem[i] == (unsigned char)(block->fill + i));
+}
+
+static void check_refused(void *mem)
+{
+    size_t size;
+
+    CHECK(!heap_size(heap, mem, &size));
+    CHECK(!release(mem));
+}
+
+static void check_block(const struct block *block)
+{
+    size_t size = 0;
 
     CHECK(heap_size(heap, block->mem, &size) && size == block->size);
-    for (i = 0; i < block->size; i += block->size > 64 ? 31 : 1) CHECK(block->mem[i] == block->fill);
+    check_filled(block, block->size);
     CHECK(!heap_free(heap, block->mem + 1));
+    if (size > 4096) check_refused(block->mem + (size / 2 & ~(size_t)15));
+    if (size > 8192) check_refused((void *)((uintptr_t)(block->mem + size - 1) & ~(uintptr_t)4095));
+}
+
+static void end_block(struct block *block)
+{
+    check_block(block);
     CHECK(release(block->mem));
     block->mem = NULL;
 }
 
+static bool large;
+
 static size_t random_size(unsigned int *state)
 {
+    static const size_t borders[] = { 16, 256, 1024, 4096, 32768, 65536, 0x100000, 0x400000 };
     unsigned int kind = next_random(state) % 1000;
 
-    if (kind < 860) return next_random(state) % 300;
-    if (kind < 940) return next_random(state) % 5000;
-    if (kind < 985) return next_random(state) % 33000;
-    if (kind < 997) return next_random(state) % 100000;
-    return next_random(state) % 3000000;
+    if (large) return 32769 + next_random(state) % (65536u << next_random(state) % 7);
+    if (kind < 820) return next_random(state) % 300;
+    if (kind < 900) return next_random(state) % 5000;
+    if (kind < 950) return next_random(state) % 33000;
+    if (kind < 980) return borders[next_random(state) % 8] - 17 + next_random(state) % 34;
+    if (kind < 996) return next_random(state) % 100000;
+    if (kind < 999) return next_random(state) % 6000000;
+    return SIZE_MAX - next_random(state) % 0x200000;
 }
 
-static void *work(void *seed)
+static bool make_block(struct block *block, unsigned int *state, unsigned int kind)
 {
-    unsigned int state = (unsigned int)(uintptr_t)seed * 2654435761u + 1, turn, kind;
-    struct block blocks[BLOCKS] = {{0}}, *block, *other;
-    size_t size, i;
+    size_t size = random_size(state), i;
 
-    for (turn = 0; turn < turns; turn++)
+    block->line = 0;
+    if (kind == 0)
+        block->mem = quick_debug_alloc(size, block->line = 1 + (int)(next_random(state) % 1000));
+    else if (kind == 1) block->mem = heap_alloc_zeroed(heap, size, 0);
+    else if (!(block->mem = quick_alloc(size)))
+        block->mem = heap_alloc(heap, size, 0);
+    if (!block->mem) return false;
+    CHECK(!((uintptr_t)block->mem & 15));
+    for (i = 0; kind == 1 && i < size; i++) CHECK(!block->mem[i]);
+    block->thread = block->line ? GetCurrentThreadId() : 0;
+    block->sure = !account.refused_of_1024 && !native_refused_of_1024 && account.limit == SIZE_MAX / 2;
+    block->size = size;
+    fill(block, (unsigned char)next_random(state));
+    return true;
+}
+
+/* To any size, to a little more or less, or to a part that is left where it lies. */
+static void resize_block(struct block *block, unsigned int *state)
+{
+    unsigned int kind = next_random(state) % 4;
+    size_t size = block->size;
+    unsigned char *mem;
+
+    if (kind == 0) size += next_random(state) % (next_random(state) % 2 ? 32 : 32 + size / 8);
+    else if (kind == 1) size -= size / 8;
+    else if (kind == 2 && size > 65536) size = 32769 + next_random(state) % (size - 32768);
+    else size = random_size(state);
+    check_block(block);
+    if (!(mem = heap_realloc(heap, block->mem, size, 0)))
+    {
+        check_block(block);
+        return;
+    }
+    if (mem != block->mem)
+    {
+        block->mem = mem;
+        block->line = 0;
+        block->thread = 0;
+    }
+    check_filled(block, size < block->size ? size : block->size);
+    block->size = size;
+    fill(block, (unsigned char)next_random(state));
+}
+
+struct view
+{
+    const struct block *blocks;
+    unsigned int found;
+    size_t live_bytes, live_blocks;
+};
+
+static bool view_block(void *context, const struct heap_block *block)
+{
+    struct view *view = context;
+    const struct block *mine;
+
+    view->live_bytes += block->size;
+    view->live_blocks++;
+    for (mine = view->blocks; mine < view->blocks + BLOCKS && mine->mem != block->mem; mine++) ;
+    if (mine == view->blocks + BLOCKS) return true;
+    view->found++;
+    CHECK(block->size == mine->size);
+    if (mine->line && !block->file) CHECK(!mine->sure);
+    else CHECK(!block->file == !mine->line && block->line == mine->line && block->thread == mine->thread);
+    return true;
+}
+
+/* Each of the thread's blocks is shown once. */
+static void view_blocks(const struct block *blocks, bool alone)
+{
+    struct view view = { blocks, 0, 0, 0 };
+    size_t live_bytes = 0, live_blocks = 0;
+    struct heap_usage usage;
+    unsigned int i;
+
+    for (i = 0; i < BLOCKS; i++)
+    {
+        if (!blocks[i].mem) continue;
+        live_bytes += blocks[i].size;
+        live_blocks++;
+    }
+    heap_walk(heap, view_block, &view);
+    heap_get_usage(heap, &usage);
+    CHECK(view.found == live_blocks);
+    CHECK(usage.peak_live_bytes >= live_bytes && usage.peak_live_blocks >= live_blocks);
+    if (!alone) return;
+    CHECK(view.live_bytes == live_bytes && view.live_blocks == live_blocks);
+    CHECK(usage.live_bytes == live_bytes && usage.live_blocks == live_blocks);
+    CHECK(usage.committed == account.now);
+}
+
+/* A thread that is alone also frees what it has freed, and what lay in that. */
+static void free_again(const struct block *blocks, void *const *gone, unsigned int *state)
+{
+    char *mem = gone[next_random(state) % GONE];
+    unsigned int i;
+
+    if (next_random(state) % 2) mem += 4096 * (next_random(state) % 16);
+    for (i = 0; i < BLOCKS; i++)
+    {
+        if (blocks[i].mem == (unsigned char *)mem) return;
+    }
+    check_refused(mem);
+}
+
+static void act(unsigned int state, unsigned int count, bool alone)
+{
+    struct block blocks[BLOCKS] = {{0}}, *block, *other;
+    void *gone[GONE] = {0};
+    unsigned int turn, kind;
+
+    for (turn = 0; turn < count; turn++)
     {
         block = &blocks[next_random(&state) % BLOCKS];
-        if (block->mem) end_block(block);
-        size = random_size(&state);
-        kind = next_random(&state) % 8;
-        if (kind == 0) block->mem = quick_debug_alloc(size);
-        else if (kind == 1) block->mem = heap_alloc_zeroed(heap, size, 0);
-        else if (!(block->mem = quick_alloc(size)))
-            block->mem = heap_alloc(heap, size, 0);
-        if (!block->mem) continue;
-        CHECK(!((uintptr_t)block->mem & 15));
-        if (kind == 1)
+        if (block->mem)
         {
-            for (i = 0; i < size; i++) CHECK(!block->mem[i]);
+            gone[turn % GONE] = block->mem;
+            end_block(block);
         }
-        block->size = size;
-        memset(block->mem, block->fill = (unsigned char)next_random(&state), size);
-        if (kind == 2)
+        if (alone) free_again(blocks, gone, &state);
+        kind = next_random(&state) % 8;
+        if (!make_block(block, &state, kind)) continue;
+        if (kind == 2 || alone)
         {
-            unsigned char *mem;
-
-            size = random_size(&state);
-            if ((mem = heap_realloc(heap, block->mem, size, 0)))
+            for (other = block; other - block < 3 && other < blocks + BLOCKS; other++)
             {
-                block->mem = mem;
-                for (i = 0; i < size && i < block->size; i++) CHECK(mem[i] == block->fill);
-                memset(mem, block->fill, block->size = size);
+                if (other->mem) resize_block(other, &state);
             }
         }
-        if (kind < 4)
+        if (kind < 4 && !alone)
         {
             other = malloc(sizeof(*other));
             *other = *block;
@@ -225,12 +394,42 @@ static void *work(void *seed)
             free(other);
         }
         if (next_random(&state) % 4000 == 0) heap_trim(heap);
+        if (next_random(&state) % (alone ? 300 : 8000) == 0) view_blocks(blocks, alone);
+        if (alone && next_random(&state) % 100 == 0)
+        {
+            account.refused_of_1024 = next_random(&state) % 4 ? 0 : 100 + next_random(&state) % 1000;
+            native_refused_of_1024 = next_random(&state) % 4 ? 0 : next_random(&state) % 1000;
+        }
     }
     for (turn = 0; turn < BLOCKS; turn++)
     {
         if (blocks[turn].mem) end_block(&blocks[turn]);
     }
+}
+
+static void *work(void *seed)
+{
+    act((unsigned int)(uintptr_t)seed * 2654435761u + 1, turns, false);
     heap_thread_ended();
+    return NULL;
+}
+
+static bool looking;
+
+/* As the pressure thread does it, and who asks for statistics. */
+static void *look_on(void *context)
+{
+    struct heap_usage usage;
+    unsigned int turn;
+
+    for (turn = 0; __atomic_load_n(&looking, __ATOMIC_RELAXED); turn++)
+    {
+        heap_tend(heap);
+        heap_get_usage(heap, &usage);
+        if (turn % 64 == 0) heap_trim(heap);
+        usleep(1000);
+    }
+    (void)context;
     return NULL;
 }
 
@@ -243,18 +442,37 @@ static bool add_up(void *context, const struct heap_block *block)
     return true;
 }
 
-static void round_of_threads(unsigned int count, size_t limit, unsigned int seed)
+#define LITTLE ((size_t)5 << 20)
+
+static void check_given_back(void)
+{
+    struct heap_usage usage;
+
+    heap_trim(heap);
+    heap_get_usage(heap, &usage);
+    CHECK(!usage.live_bytes && !usage.live_blocks);
+    CHECK(usage.committed == account.now && usage.committed < LITTLE);
+}
+
+static void round_of_threads(unsigned int count, size_t limit, unsigned int refused_of_1024,
+        unsigned int seed)
 {
     struct heap_usage usage, sum = {0};
     size_t bytes = 0, blocks = 0;
-    pthread_t threads[64];
+    pthread_t threads[64], looker;
     unsigned int i;
 
     heap_trim(heap);
     account.limit = limit;
     account.top = account.now;
+    account.refused_of_1024 = refused_of_1024;
+    native_refused_of_1024 = refused_of_1024 / 16;
+    looking = true;
+    pthread_create(&looker, NULL, look_on, NULL);
     for (i = 0; i < count; i++) pthread_create(&threads[i], NULL, work, (void *)(uintptr_t)(seed * 100 + i));
     for (i = 0; i < count; i++) pthread_join(threads[i], NULL);
+    __atomic_store_n(&looking, false, __ATOMIC_RELAXED);
+    pthread_join(looker, NULL);
     for (i = 0; i < BOXES; i++)
     {
         if (!boxes[i]) continue;
@@ -273,8 +491,8 @@ static void round_of_threads(unsigned int count, size_t limit, unsigned int seed
         free(boxes[i]);
         boxes[i] = NULL;
     }
-    heap_get_usage(heap, &usage);
-    CHECK(!usage.live_bytes && !usage.live_blocks);
+    account.refused_of_1024 = native_refused_of_1024 = 0;
+    check_given_back();
 }
 
 static void *contended;
@@ -311,22 +529,55 @@ static void both_at_once(void)
     CHECK(!twice);
 }
 
+static void open_heap(unsigned int flags)
+{
+    account.limit = SIZE_MAX / 2;
+    native_refused_of_1024 = 300;
+    while (!(heap = heap_create(flags, &account.owner))) CHECK(!account.now);
+    native_refused_of_1024 = 0;
+}
+
+static void close_heap(void)
+{
+    struct heap *ended = heap;
+
+    heap = NULL;
+    heap_destroy(ended);
+    CHECK(!account.now);
+}
+
 static void test(unsigned int flags, unsigned int rounds)
 {
     unsigned int i;
 
-    account.limit = SIZE_MAX / 2;
-    heap = heap_create(HEAP_THREADSAFE | flags, &account.owner);
+    open_heap(HEAP_THREADSAFE | flags);
     both_at_once();
     for (i = 0; i < rounds; i++)
     {
-        round_of_threads(1, SIZE_MAX / 2, 5 * i);
-        round_of_threads(8, SIZE_MAX / 2, 5 * i + 1);
-        round_of_threads(8, 6000000, 5 * i + 2);
-        round_of_threads(32, SIZE_MAX / 2, 5 * i + 3);
+        round_of_threads(1, SIZE_MAX / 2, 0, 5 * i);
+        round_of_threads(8, SIZE_MAX / 2, 0, 5 * i + 1);
+        round_of_threads(8, 6000000, 0, 5 * i + 2);
+        round_of_threads(8, SIZE_MAX / 2, 300, 5 * i + 3);
+        round_of_threads(32, SIZE_MAX / 2, 0, 5 * i + 4);
     }
-    heap_destroy(heap);
-    CHECK(!account.now);
+    close_heap();
+}
+
+/* A heap for each round: what a heap has been through stays with it. */
+static void test_alone(unsigned int flags, unsigned int rounds)
+{
+    unsigned int i;
+
+    for (i = 0; i < 4 * rounds; i++)
+    {
+        open_heap(flags);
+        large = i % 2;
+        act(i * 2654435761u + 77, turns / (large ? 4 : 2), true);
+        large = false;
+        account.refused_of_1024 = native_refused_of_1024 = 0;
+        if (flags & HEAP_THREADSAFE) check_given_back();
+        close_heap();
+    }
 }
 
 /* heap-native [ROUNDS TURNS]: turns each thread makes in each round. */
@@ -335,6 +586,9 @@ int main(int argc, char **argv)
     unsigned int rounds = argc == 3 ? (unsigned int)atoi(argv[1]) : 3;
 
     if (argc == 3) turns = (unsigned int)atoi(argv[2]);
+    test_alone(0, rounds);
+    test_alone(HEAP_THREADSAFE, rounds);
+    test_alone(HEAP_SYSTEM, rounds);
     test(0, rounds);
     test(HEAP_SYSTEM, rounds);
     puts(failures ? "heap-native: FAILED" : "heap-native: passed");

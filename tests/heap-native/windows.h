@@ -43,6 +43,9 @@ typedef int BOOL;
 #define HEAP_REALLOC_IN_PLACE_ONLY 0x10
 #define NATIVE_ROOM 0xf0000
 
+/* Now and then there is no memory. */
+bool native_refuses(void);
+
 /* A private heap: a list of what malloc gave, so that HeapDestroy can end it. */
 struct native_block
 {
@@ -72,9 +75,9 @@ static inline void *HeapAlloc(HANDLE handle, DWORD flags, size_t size)
     struct native_heap *heap = handle;
     /* As seen under Wine 8.0, most of what is long can be made longer in place. */
     size_t room = size >= 0xf000 && size < NATIVE_ROOM ? NATIVE_ROOM : size;
-    struct native_block *block = malloc(sizeof(*block) + room);
+    struct native_block *block;
 
-    if (!block) return NULL;
+    if (size > SIZE_MAX / 4 || native_refuses() || !(block = malloc(sizeof(*block) + room))) return NULL;
     block->room = room;
     if (flags & HEAP_ZERO_MEMORY) memset(block + 1, 0, size);
     pthread_mutex_lock(&heap->lock);
@@ -90,7 +93,7 @@ static inline void *HeapReAlloc(HANDLE handle, DWORD flags, void *mem, size_t si
     struct native_block *block = (struct native_block *)mem - 1;
 
     (void)handle, (void)flags;
-    return size <= block->room ? mem : NULL;
+    return size <= block->room && !native_refuses() ? mem : NULL;
 }
 
 static inline BOOL HeapFree(HANDLE handle, DWORD flags, void *mem)
@@ -134,15 +137,17 @@ static inline BOOL HeapDestroy(HANDLE handle)
     return 1;
 }
 
-/* The length of a reservation is in a page before it. */
+/* The length of a reservation is in a page before it. What is not committed is not to be touched. */
 static inline void *VirtualAlloc(void *address, size_t size, DWORD type, DWORD protect)
 {
     char *mem;
 
-    (void)type, (void)protect;
-    if (address) return address;
+    (void)protect;
+    if (native_refuses()) return NULL;
+    if (address) return mprotect(address, size, PROT_READ | PROT_WRITE) ? NULL : address;
     mem = mmap(NULL, size + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (mem == MAP_FAILED) return NULL;
+    if (!(type & MEM_COMMIT)) mprotect(mem + 4096, size, PROT_NONE);
     *(size_t *)mem = size + 4096;
     return mem + 4096;
 }
@@ -151,7 +156,8 @@ static inline BOOL VirtualFree(void *address, size_t size, DWORD type)
 {
     char *mem = (char *)address - 4096;
 
-    if (type == MEM_DECOMMIT) return !madvise(address, size, MADV_DONTNEED);
+    if (type == MEM_DECOMMIT)
+        return !madvise(address, size, MADV_DONTNEED) && !mprotect(address, size, PROT_NONE);
     return !munmap(mem, *(size_t *)mem);
 }
 
