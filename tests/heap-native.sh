@@ -11,7 +11,7 @@
 number=0
 failures=0
 
-# check SANITIZER NAME
+# check SANITIZER NAME TURNS
 check()
 {
     number=$((number + 1))
@@ -20,7 +20,7 @@ check()
         echo "ok $number - $2 # SKIP not to be had of ${CC_FOR_BUILD:-no native compiler}, see config.log"
         return
     fi
-    out=$(timeout -k 10 300 "$program" 1 1000 2>&1)
+    out=$(timeout -k 10 300 "$program" 1 "$3" 2>&1)
     status=$?
     printf '%s\n' "$out" | sed 's/^/# /'
     if [ $status = 0 ] && [ "$out" = 'heap-native: passed' ]; then
@@ -32,7 +32,7 @@ check()
     fi
 }
 
-check thread 'the thread sanitizer'
-check address 'the address and undefined behaviour sanitizers'
+check thread 'the thread sanitizer' 500
+check address 'the address and undefined behaviour sanitizers' 1000
 echo "1..$number"
 exit $failures

@@ -572,14 +572,15 @@ static bool walk_span(void *context, struct span *span)
     {
         struct heap_block block = {0};
         uint32_t who;
+        int line;
 
         if (__atomic_load_n(&span->state[i], __ATOMIC_ACQUIRE) & STATE_FREE) continue;
         block.mem = span->base + (size_t)i * span->block_size;
         block.size = heap_block_size(span, i);
-        if (span->records && (who = __atomic_load_n(&span->records[i].who, __ATOMIC_ACQUIRE)))
+        if (span->records && (who = read_record(&span->records[i], &line)))
         {
             block.file = span->records[i].file;
-            block.line = span->records[i].line;
+            block.line = line;
             block.thread = who & ~3u;
             block.level = who & 3;
         }

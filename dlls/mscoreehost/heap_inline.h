@@ -328,6 +328,22 @@ static inline __attribute__((always_inline)) void write_record(struct span_recor
 #endif
 }
 
+/* Who has it, or 0. The file can be read after that. */
+static inline uint32_t read_record(const struct span_record *record, int *line)
+{
+#ifdef _WIN64
+    uint64_t both = __atomic_load_n(&record->line_and_who, __ATOMIC_ACQUIRE);
+
+    *line = (int)(uint32_t)both;
+    return both >> 32;
+#else
+    uint32_t who = __atomic_load_n(&record->who, __ATOMIC_ACQUIRE);
+
+    *line = record->line;
+    return who;
+#endif
+}
+
 /* The next block of a cursor that is not empty. */
 static inline __attribute__((always_inline)) size_t take_bit(struct cursor *cursor)
 {
