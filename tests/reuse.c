@@ -710,6 +710,22 @@ static void test_large_grown_and_shrunk(void **state)
     resize_large(*state, CUT_TOP, false);
 }
 
+/* What lies alone is not taken for something much smaller, since the rest would be nobody's. */
+static void test_larger_block_not_wasted(void **state)
+{
+    const SIZE_T size = 6 * CUT_TOP, less = size / 2 + PAGE;
+    struct host *host = *state;
+    char *mem;
+
+    test_begin();
+    free_large(host, new_large(host, size), size);
+    mem = new_large(host, less);
+    assert_hr(IMscoreeHostMemory_Trim(host->accounts, NULL), S_OK);
+    assert_true(committed(host) < less + LITTLE);
+    free_large(host, mem, less);
+    assert_all_freed(host);
+}
+
 /* What a block that is used again has more than is needed now goes to others: to large blocks when they ask
  * for it, to small ones once somebody asks to trim. */
 static void test_large_rest_used(void **state)
@@ -1053,6 +1069,7 @@ int main(void)
         host_test(test_large_cut_and_merged),
         host_test(test_large_neighbours_merged),
         host_test(test_large_rest_used),
+        host_test(test_larger_block_not_wasted),
         host_test(test_large_grown_and_shrunk),
         host_test(test_large_shrunk_and_freed),
         host_test(test_large_pointers_refused),

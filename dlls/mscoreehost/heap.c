@@ -264,11 +264,15 @@ static bool sweep_instead(struct heap *heap)
 /* Before more is taken from the system, and before a sweep: what takes no barrier. */
 static bool retire_some(struct heap *heap, struct cache *cache)
 {
+    size_t uncredited;
     bool found;
 
     if (!lock_acquire(&heap->lock)) return false;
     found = heap_spans_retire_some(heap, cache);
+    uncredited = heap->uncredited;
+    heap->uncredited = 0;
     lock_release(&heap->lock);
+    if (uncredited) heap->owner->credit(heap->owner, uncredited);
     return found;
 }
 
@@ -410,7 +414,13 @@ void *heap_alloc(struct heap *heap, size_t size, unsigned int level)
             continue;
         }
         if (heap_grow(heap, &need, level)) continue;
-        /* What was spare has been given back, and what that left here may be just enough. */
+        /* The owner, unlike the system, sees to it that what is spare is given back before he refuses. What
+         * that left here may be just enough. */
+        if (PEEK(heap->starved))
+        {
+            POKE(heap->starved, false);
+            trim(heap, cache);
+        }
         refused = need;
         memset(&need, 0, sizeof(need));
         if ((mem = try_alloc(heap, cache, size, &need))) return mem;

@@ -25,9 +25,9 @@ static struct heap *heaps;
 
 /* ---- the counters ---- */
 
-/* One thread's room, in bytes; in blocks a thirty-second of that. All together hold no more than 512 KiB, by
- * which a peak that several threads make may be told too high; the first has more, where the number has bits
- * for it, until it next allocates or frees after there is a second. */
+/* One thread's room, in bytes; in blocks a thirty-second of that, or what there are bits for. All together
+ * hold no more than 512 KiB, by which a peak that several threads make may be told too high; the first has
+ * more, where the number has bits for it, until it next allocates or frees after there is a second. */
 #define ROOM_TOP_BITS 17
 #define ROOM_LEAST_BITS 11
 #define ROOM_ALL_BITS 19

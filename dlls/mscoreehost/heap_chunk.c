@@ -10,6 +10,7 @@
 #define CHUNK_LEAST 16      /* pages */
 #define CHUNK_STEADY 128
 #define CHUNK_MOST 256
+#define STIFF_CHUNKS 8      /* made at once, before it is tried again to make one longer */
 #define MAP_WORDS(pages) (((pages) + MASK_BITS - 1) / MASK_BITS)
 
 static bool page_is_free(const struct chunk *chunk, unsigned int page)
@@ -157,6 +158,7 @@ static bool insert_chunk(struct heap *heap, void *raw, size_t bytes, bool own, s
     chunk->next = chunk->prev = NULL;
     for (last = &heap->chunks; *last; last = &(*last)->next) chunk->prev = *last;
     *last = chunk;
+    if (heap->stiff && !own) POKE(heap->stiff, heap->stiff - 1);
     has_grown(heap, chunk->charged);
     return true;
 }
@@ -177,9 +179,10 @@ static size_t ordinary_chunk(size_t bytes)
  * cannot make a chunk longer, at once. */
 static size_t next_step(const struct heap *heap)
 {
-    size_t bytes = PEEK(heap->chunk_bytes);
+    size_t bytes = PEEK(heap->chunk_bytes), step = ROUND_UP(bytes / 256 + 1, CHUNK_LEAST * PAGE_BYTES);
 
-    return PEEK(heap->stiff) ? ordinary_chunk(bytes) : ROUND_UP(bytes / 256 + 1, CHUNK_LEAST * PAGE_BYTES);
+    if (PEEK(heap->stiff)) return ordinary_chunk(bytes);
+    return step < CHUNK_MOST / 4 * PAGE_BYTES ? step : CHUNK_MOST / 4 * PAGE_BYTES;
 }
 
 /* Under the lock. Makes the chunk that came last longer where it lies: what the system's header costs at the
@@ -190,13 +193,12 @@ static bool extend_last(struct heap *heap, size_t bytes, struct heap_need *need)
     size_t pages = bytes >> PAGE_SHIFT;
 
     for (chunk = heap->chunks; chunk; chunk = chunk->next) last = chunk->own ? last : chunk;
-    POKE(heap->stiff, false);
     if (!last || last->charged + bytes > ordinary_chunk(heap->chunk_bytes)
             || !heap_map_prepare(heap, last->pages + last->page_count * PAGE_BYTES, pages, need))
         return false;
     if (!system_extend(heap->system, last->raw, last->charged + bytes - 2 * sizeof(void *)))
     {
-        POKE(heap->stiff, last->charged <= bytes);
+        if (last->charged <= bytes) POKE(heap->stiff, STIFF_CHUNKS);
         return false;
     }
     mark_pages(last, last->page_count, (unsigned int)pages);
@@ -248,6 +250,7 @@ bool heap_chunk_grow(struct heap *heap, size_t pages, bool own, unsigned int lev
              * fit. */
             if ((raw = system_alloc(heap->system, 0, ask - 2 * sizeof(void *)))) break;
             heap->owner->credit(heap->owner, ask);
+            POKE(heap->starved, true);
         }
         if (ask == least) return false;
         ask = least;

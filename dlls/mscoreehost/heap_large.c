@@ -3,10 +3,10 @@
  * Copyright (C) 2026 the mscoreehost authors
  *
  * Blocks above CLASS_TOP: a span each, which is a run of pages or, above RUN_TOP, a chunk. A freed one stays
- * a span, pages, place in the map and all, and serves the next request from half its size on: a page that was
- * written to before costs nothing, a fresh one a microsecond and a half. What two sweeps in a row find free,
- * or to be more than a live block needs, becomes pages again; so does at once what a block that does not fit
- * anywhere can be made of.
+ * a span, pages, place in the map and all, and serves the next request from half its size on (a chunk, which
+ * cannot be cut, from four fifths): a page that was written to before costs nothing, a fresh one 1.5
+ * microseconds. What two sweeps in a row find free becomes pages again, and what a live block does not need
+ * at the first; at once so does what a block that fits nowhere can be made of.
  *
  * Like the spans of small blocks, most are one cache's alone: its thread takes and frees them without a
  * locked instruction. Once another thread has freed one, it takes a locked instruction to free it. Blocks
@@ -33,7 +33,7 @@ static unsigned int bin_of(size_t pages)
 static inline __attribute__((always_inline)) bool fits(const struct span *span, size_t pages)
 {
     return __atomic_load_n(&span->own_state[0], __ATOMIC_ACQUIRE) & STATE_FREE && span->page_count >= pages
-            && span->page_count <= 2 * pages;
+            && span->page_count - pages <= (PEEK(span->kind) == SPAN_RUN ? pages : pages / 4);
 }
 
 static struct span *__attribute__((noinline)) search(struct large_bins *bins, size_t pages)
@@ -436,8 +436,8 @@ static size_t retire_all(struct heap *heap, enum large_age age)
     return kept;
 }
 
-/* Under the lock, with the caches stopped. Takes spans of freed blocks out of use; heap_large_recycle makes
- * pages of them, when nobody can be looking at them any more. */
+/* Under the lock, with the caches stopped. Takes spans of freed blocks out of use; their descriptors are for
+ * heap_large_recycle, when nobody can be looking at them any more. */
 void heap_large_retire(struct heap *heap, enum large_age age)
 {
     if (retire_all(heap, age) > KEEP_TOP >> PAGE_SHIFT) retire_all(heap, LARGE_ALL);

@@ -129,7 +129,11 @@ bool heap_meta_grow(struct heap *heap, size_t bytes, unsigned int level)
         heap->committed += ask;
     }
     lock_release(&heap->lock);
-    if (!done) heap->owner->credit(heap->owner, ask);
+    if (!done)
+    {
+        heap->owner->credit(heap->owner, ask);
+        POKE(heap->starved, true);
+    }
     SetLastError(error);
     return done;
 }

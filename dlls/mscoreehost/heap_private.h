@@ -181,7 +181,8 @@ struct heap
     size_t tended_live;
     size_t look_again;                  /* chunk_bytes, from which on a look for free spans may pay */
     bool retired;                       /* spans, since it last grew */
-    bool stiff;                         /* the last chunk could not be made longer */
+    bool starved;                       /* the system had less than the owner granted */
+    unsigned int stiff;                 /* chunks to come, at once: the last could not be made longer */
     size_t left_unused;                 /* and not live, after a sweep that found little */
 
     struct system_blocks *blocks;       /* of a heap with HEAP_SYSTEM, which uses nothing else from regions on
@@ -202,7 +203,7 @@ struct heap_need
     bool own;           /* a chunk for one block */
 };
 
-#define HOLD_AFTER 16       /* requests of a class, after which a thread holds a window of it; */
+#define HOLD_AFTER 16       /* turns of a class, one or two a request, until a thread holds a window of it; */
 #define BUSY_AFTER 32       /* windows of all classes, after which it has spans of its own for any */
 
 /* heap.c */

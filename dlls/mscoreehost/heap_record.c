@@ -19,7 +19,8 @@ static struct span_record *make_table(struct heap *heap, struct span *span, unsi
     SetLastError(error);
     if (records && lock_acquire(&heap->lock))
     {
-        if (!span->records)
+        /* Or it has gone meanwhile, since somebody freed the block that is being noted. */
+        if (!span->records && PEEK(span->bytes))
         {
             span->records_charged = bytes;
             heap->committed += bytes;
