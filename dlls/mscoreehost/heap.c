@@ -396,6 +396,7 @@ void *heap_alloc(struct heap *heap, size_t size, unsigned int level)
     }
     cache = heap_cache_get(heap, level, true);
     heap_tend_by(heap, cache);
+    heap_map_settle(heap, level);
     for (;;)
     {
         memset(&need, 0, sizeof(need));

@@ -95,9 +95,12 @@ void heap_map_set(struct heap *heap, const char *start, size_t pages, struct spa
 
 /* In front of it: one array, indexed by the low bits of the page number, that Free looks into first. An
  * entry may be anybody's or stale: the descriptor it names tells. One page of it for each 2 MiB (4 MiB in
- * 32-bit programs). */
+ * 32-bit programs); more where pages that are in use have the same entry. Two that two threads free in would
+ * cost each of them a long way, and the processor's line with seven other entries, at every turn. */
 #define MAP_TOP ((size_t)1 << (sizeof(void *) == 8 ? 20 : 17))
 #define MAP_FIRST PAGE_BYTES
+#define MAP_MOST 8              /* entries for each page of the heap */
+#define CLASH_TIME 1000         /* milliseconds in which so many clashes as there are entries are too many */
 
 struct span heap_no_span;
 
@@ -118,18 +121,21 @@ bool heap_map_create(struct heap *heap)
     }
     fill(heap, 0, MAP_FIRST);
     heap->front.map_mask = MAP_FIRST / sizeof(struct span *) - 1;
+    heap->map_share = 1;
+    heap->clashed_at = GetTickCount();
     return true;
 }
 
-/* Without the lock. As many entries as the heap has pages, where that is to be had. */
+/* Without the lock. As many entries as the heap has pages, or map_share times that, where that is to be
+ * had. */
 void heap_map_grow(struct heap *heap, unsigned int level)
 {
-    size_t now = (PEEK(heap->front.map_mask) + 1) * sizeof(struct span *), then;
+    size_t now = (PEEK(heap->front.map_mask) + 1) * sizeof(struct span *), then, pages;
     DWORD error = GetLastError();
     bool done = false;
 
-    for (then = now; then / sizeof(struct span *) < PEEK(heap->chunk_bytes) >> PAGE_SHIFT && then < MAP_TOP; )
-        then *= 2;
+    pages = PEEK(heap->map_share) * (PEEK(heap->chunk_bytes) >> PAGE_SHIFT);
+    for (then = now; then / sizeof(struct span *) < pages && then < MAP_TOP; ) then *= 2;
     if (then == now || !heap->owner->charge(heap->owner, then - now, level, false)) return;
     if (lock_acquire(&heap->lock))
     {
@@ -148,11 +154,32 @@ void heap_map_grow(struct heap *heap, unsigned int level)
     SetLastError(error);
 }
 
+/* After a block of the span was freed the long way. */
 void heap_map_note(struct heap *heap, const void *mem, struct span *span)
 {
     uintptr_t mask = __atomic_load_n(&heap->front.map_mask, __ATOMIC_ACQUIRE);
+    struct span **entry = &heap->front.map[(uintptr_t)mem >> PAGE_SHIFT & mask], *old;
 
-    __atomic_store_n(&heap->front.map[(uintptr_t)mem >> PAGE_SHIFT & mask], span, __ATOMIC_RELEASE);
+    old = __atomic_load_n(entry, __ATOMIC_ACQUIRE);
+    if (old == span) return;
+    if (PEEK(old->bytes)) POKE(heap->clashes, PEEK(heap->clashes) + 1);
+    __atomic_store_n(entry, span, __ATOMIC_RELEASE);
+}
+
+/* Without the lock. */
+void heap_map_settle(struct heap *heap, unsigned int level)
+{
+    unsigned int now;
+
+    if (PEEK(heap->clashes) <= PEEK(heap->front.map_mask)) return;
+    now = GetTickCount();
+    if (now - PEEK(heap->clashed_at) < CLASH_TIME && PEEK(heap->map_share) < MAP_MOST)
+    {
+        POKE(heap->map_share, 2 * PEEK(heap->map_share));
+        heap_map_grow(heap, level);
+    }
+    POKE(heap->clashed_at, now);
+    POKE(heap->clashes, 0);
 }
 
 void heap_map_destroy(struct heap *heap)

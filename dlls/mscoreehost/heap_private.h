@@ -181,6 +181,9 @@ struct heap
     size_t tended_live;
     size_t look_again;                  /* chunk_bytes, from which on a look for free spans may pay */
     bool retired;                       /* spans, since it last grew */
+    unsigned int clashes;               /* of pages in the map, since */
+    unsigned int clashed_at;
+    unsigned int map_share;             /* entries of the map for each page */
     bool starved;                       /* the system had less than the owner granted */
     unsigned int stiff;                 /* chunks to come, at once: the last could not be made longer */
     size_t left_unused;                 /* and not live, after a sweep that found little */
@@ -237,6 +240,7 @@ void heap_map_set(struct heap *heap, const char *start, size_t pages, struct spa
 void heap_map_note(struct heap *heap, const void *mem, struct span *span);
 bool heap_map_create(struct heap *heap);
 void heap_map_grow(struct heap *heap, unsigned int level);
+void heap_map_settle(struct heap *heap, unsigned int level);
 void heap_map_destroy(struct heap *heap);
 
 /* heap_chunk.c */
