@@ -39,10 +39,11 @@
  * that all share, under the lock: windows of each class, held by each of 200 threads, were a twentieth of
  * a heap. Then it takes windows, small ones, from spans that all share, and once it has used a few it has
  * spans of its own. When it ends, its cache waits for the next thread to begin, blocks that others still
- * use and all (heap_cache.c). Blocks from 4 to 32 KiB always come from shared spans, whose windows those
- * hold that ask for such sizes often, until somebody sweeps. The tables of a thread's own spans lie
- * together: side by side in one page with those of another, they made two threads on two processors 18 %
- * slower, since processors fetch neighbouring lines too.
+ * use and all (heap_cache.c). Blocks from 4 to 32 KiB always come from spans that all share: of the sizes
+ * that a thread asks for often, it holds some that it freed for its next requests (STATE_HELD), until
+ * somebody sweeps. The tables of a thread's own spans lie together: side by side in one page with those of
+ * another, they made two threads on two processors 18 % slower, since processors fetch neighbouring lines
+ * too.
  *
  * Counters. Live bytes are the peak less the room below it. Threads hold parts of the room, and count in
  * those alone: both counters in one word, which one test finds to have left its range.
@@ -91,6 +92,7 @@ struct heap *heap_create(unsigned int flags, struct heap_owner *owner)
     {
         if (!heap_meta_grow(heap, need.meta, 2)) goto no_common;
     }
+    heap->common->wide = &heap->wide;
     heap_cache_register(heap);
     SetLastError(error);
     return heap;
@@ -286,35 +288,47 @@ bool heap_grow(struct heap *heap, const struct heap_need *need, unsigned int lev
     return true;
 }
 
-/* Whose cursor serves a class above SLACK_TOP: a thread's that asks for it often. */
-static struct cache *wide_cache(struct heap *heap, struct cache *cache, unsigned int class)
+/* Under the lock. Does the cache have cursors for sizes above INLINE_TOP? False with nothing needed: not yet,
+ * and everybody's will do. Where there is no memory for them that is so again for a while. */
+static bool is_wide(struct cache *cache, struct heap_need *need)
 {
-    struct heap_need need;
-    struct home *home;
+    if (cache->more) return true;
+    if (++cache->wide_turns <= WIDE_AFTER) return false;
+    cache->wide_turns = 0;
+    return heap_cache_widen(cache, need);
+}
+
+/* Under the lock. Does this thread ask for this class, above SLACK_TOP, often? */
+static bool holds_wide(struct heap *heap, struct cache *cache, unsigned int class, struct heap_need *need)
+{
+    uint8_t *asked;
 
     /* The methods of HEAP_WAY_MORE do not call heap_alloc_more. */
-    if (!cache || heap->way == HEAP_WAY_MORE) return heap->common;
-    if (!cache->more && (++cache->wide_turns <= WIDE_AFTER || !heap_cache_widen(cache, &need)))
-        return heap->common;
-    home = home_of(cache, class);
-    if (home->turns < HOLD_AFTER) home->turns++;
-    if (home->turns < HOLD_AFTER) return heap->common;
+    if (!cache || heap->way == HEAP_WAY_MORE || !is_wide(cache, need)) return false;
+    asked = &cache->more->asked[class - CACHED_COUNT];
+    if (*asked < HOLD_AFTER) ++*asked;
+    if (*asked < HOLD_AFTER) return false;
     if (cache->turn != PEEK(heap->turn)) heap_cache_catch_up(heap, cache);
-    return cache;
+    return true;
 }
 
 /* Under the lock. */
 static void *try_common(struct heap *heap, struct cache *cache, size_t size, struct heap_need *need)
 {
-    struct cache *from;
     unsigned int class;
+    bool hold;
+    void *mem;
 
     memset(need, 0, sizeof(*need));
     if (size > CLASS_TOP) return heap_large_take(heap, cache, size, need);
     class = heap_class_of(size);
-    from = class < CACHED_COUNT ? heap->common : wide_cache(heap, cache, class);
-    if (!cursor_of(from, class)->bits && !heap_cache_refill_shared(heap, from, class, need)) return NULL;
-    return heap_span_take(from, class, size);
+    hold = class >= CACHED_COUNT && holds_wide(heap, cache, class, need);
+    if (need->meta) return NULL;
+    if (!cursor_of(heap->common, class)->bits && !heap_cache_refill_shared(heap, heap->common, class, need))
+        return NULL;
+    mem = heap_span_take(heap->common, class, size);
+    if (hold) heap_span_hold(cache, class);
+    return mem;
 }
 
 /* Nobody will give it back, and no limit matters any more. */
@@ -337,20 +351,20 @@ static bool is_rare(struct heap *heap, struct cache *cache, unsigned int class)
 static void *try_alloc(struct heap *heap, struct cache *cache, size_t size, struct heap_need *need)
 {
     unsigned int class;
+    bool wide = true;
     void *mem;
-    bool wide;
 
-    if (cache && size <= SLACK_TOP && (size <= INLINE_TOP || cache->more || ++cache->wide_turns > WIDE_AFTER))
+    if (cache && size <= SLACK_TOP)
     {
         class = heap_class_of(size);
         if (class >= FIRST_COUNT && !cache->more)
         {
             if (!lock_acquire(&heap->lock)) return NULL;
-            wide = heap_cache_widen(cache, need);
+            wide = is_wide(cache, need);
             lock_release(&heap->lock);
-            if (!wide) return NULL;
+            if (need->meta) return NULL;
         }
-        if (!is_rare(heap, cache, class))
+        if (wide && !is_rare(heap, cache, class))
         {
             if (!cursor_of(cache, class)->bits && !heap_cache_refill(heap, cache, class, need)) return NULL;
             mem = heap_span_take(cache, class, size);
@@ -471,10 +485,17 @@ static enum answer try_free(struct heap *heap, struct cache *cache, void *mem, b
     {
         /* Of two threads that free the block at one instant, one finds it free. (Where the owner has taken it
          * again at that instant the other frees that, and of a wide block counts the size it had before.) */
-        uint8_t state = __atomic_exchange_n(&span->state[index], STATE_FREE, __ATOMIC_ACQ_REL);
+        uint8_t state = 0;
 
-        if (state & STATE_FREE) goto done;
-        if (span->kind == SPAN_SMALL) *size = span->block_size - state;
+        if (span->kind == SPAN_SMALL)
+        {
+            state = __atomic_exchange_n(&span->state[index], STATE_FREE, __ATOMIC_ACQ_REL);
+            if (state & STATE_FREE) goto done;
+            *size = span->block_size - state;
+        }
+        /* What another thread holds must stay so. */
+        else if (!__atomic_compare_exchange_n(&span->state[index], &state, STATE_FREE, false,
+                __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) goto done;
         answer = FREED;
     }
     else answer = NOT_SHARED;
@@ -528,8 +549,7 @@ static bool resize_in_place(struct span *span, uint32_t index, size_t size)
 {
     if (span->kind > SPAN_WIDE) return heap_large_resize(span, size);
     if (size > CLASS_TOP || heap_class_of(size) != span->class) return false;
-    if (span->kind == SPAN_WIDE) span->sizes[index] = (uint32_t)size;
-    else __atomic_store_n(&span->state[index], (uint8_t)(span->block_size - size), __ATOMIC_RELEASE);
+    block_set_live(span, index, size);
     return true;
 }
 
@@ -585,7 +605,7 @@ static bool walk_span(void *context, struct span *span)
         uint32_t who;
         int line;
 
-        if (__atomic_load_n(&span->state[i], __ATOMIC_ACQUIRE) & STATE_FREE) continue;
+        if (!block_is_live(span, __atomic_load_n(&span->state[i], __ATOMIC_ACQUIRE))) continue;
         block.mem = span->base + (size_t)i * span->block_size;
         block.size = heap_block_size(span, i);
         if (span->records && (who = read_record(&span->records[i], &line)))

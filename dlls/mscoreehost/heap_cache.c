@@ -397,7 +397,8 @@ void heap_cache_drop(struct cache *cache)
 {
     unsigned int class;
 
-    for (class = 0; class < CLASS_COUNT; class++) drop_window(cache, class);
+    for (class = 0; class < CACHED_COUNT; class++) drop_window(cache, class);
+    heap_cache_drop_wide(cache);
 }
 
 /* By its own thread: of windows in spans without a live block, so that those can go. */
@@ -406,17 +407,19 @@ void heap_cache_drop_free(struct cache *cache)
     struct span *span;
     unsigned int class;
 
+    heap_span_drop_held(cache);
     for (class = 0; class < CLASS_COUNT; class++)
     {
         if ((span = home_of(cache, class)->span) && heap_span_is_free(span)) drop_window(cache, class);
     }
 }
 
-/* The same of classes above SLACK_TOP, with the cache stopped; or the common one. */
+/* The same of classes above SLACK_TOP, also with the cache stopped. */
 void heap_cache_drop_wide(struct cache *cache)
 {
     unsigned int class;
 
+    heap_span_drop_held(cache);
     for (class = CACHED_COUNT; class < CLASS_COUNT; class++) drop_window(cache, class);
 }
 

@@ -37,8 +37,11 @@
 typedef size_t mask_t;
 
 /* The state byte of a block: 0 to 127 when live, and then what it has more than was asked for (0 in
- * classes above SLACK_TOP, which keep the size in a table). */
+ * classes above SLACK_TOP, which keep that in a table). */
 #define STATE_FREE 0x80
+
+/* Of a block of SPAN_WIDE: free, but the thread that freed it keeps it for its next request. */
+#define STATE_HELD 0x40
 
 enum span_kind
 {
@@ -70,8 +73,8 @@ struct span_record
 };
 
 /* Most spans of blocks above 1 KiB have few. */
-#define OWN_STATES 4
-#define OWN_SIZES (sizeof(size_t) / sizeof(uint32_t))
+#define OWN_STATES 8
+#define OWN_SLACKS 8
 
 /* A run of pages cut into blocks of one class, or that is one block. Descriptors are never given back
  * before the heap dies: Free of a wild pointer may look at one while it changes hands, and must find a
@@ -89,19 +92,18 @@ struct span
     uint8_t class;
     uint8_t window_blocks;
     uint8_t own_state[OWN_STATES] __attribute__((aligned(4)));  /* where that is enough */
-    unsigned int page;
     unsigned int page_count;
     struct span_record *records;
     /* The rest is for slow paths. */
     union
     {
-        uint32_t *sizes;            /* of SPAN_WIDE, as asked for */
+        uint16_t *slacks;           /* of SPAN_WIDE: what a block has more than was asked for */
         struct span *next_offered;  /* of SPAN_RUN, while merge looks for pages */
     };
     union
     {
-        size_t size;                    /* of SPAN_RUN and SPAN_CHUNK, as asked for */
-        uint32_t own_sizes[OWN_SIZES];  /* of SPAN_WIDE, where that is enough */
+        size_t size;                /* of SPAN_RUN and SPAN_CHUNK, as asked for */
+        uint16_t own_slacks[OWN_SLACKS];    /* of SPAN_WIDE, where that is enough */
     };
     union
     {
@@ -111,7 +113,6 @@ struct span
     struct cache *owner;        /* who alone takes blocks from it, without the heap's lock; or NULL */
     struct chunk *chunk;
     struct span *next, *prev;
-    size_t records_charged;
 };
 
 /* Where a thread takes blocks of a class from: a window of neighbours in a span. None lies across two lines
@@ -164,6 +165,7 @@ struct cache
     uint16_t turn;              /* of the heap, when it last let go of what it holds ready */
     struct heap *heap;
     struct cache_more *more;
+    struct wide_windows *wide;  /* of the one that all share */
     intptr_t returned;          /* bytes freed, less those taken since, as far as others were told */
     uint64_t raised_bytes;      /* what this thread has added to the peaks */
     uint64_t raised_blocks;
@@ -212,6 +214,9 @@ enum heap_way heap_attach(struct heap *heap, struct heap_front *front);
 
 /* Of a cache whose cursor for size is empty: from the blocks of its own spans. NULL: ask heap_alloc. */
 void *heap_alloc_more(struct cache *cache, size_t size);
+
+/* Of SPAN_WIDE, by a thread whose cache is busy. False: the block is free. */
+bool heap_free_wide(struct cache *cache, struct span *span, uint32_t index, size_t *size);
 
 /* The peak rises, or room changes hands. Always 0, so that it can be the end of a method. */
 int heap_settle(struct cache *cache);
@@ -436,16 +441,23 @@ static inline __attribute__((always_inline)) enum heap_answer heap_free_shared(c
     enum heap_answer answer = HEAP_SLOW;
     struct span *span = freeing->span;
     uint64_t product;
-    size_t size = 0;
     uint8_t slack;
+    size_t size;
 
     if (LOOK(span->kind) > SPAN_WIDE) goto done;
     product = (uint64_t)(uint32_t)freeing->offset * LOOK(span->recip);
     if (unlikely((uint32_t)product >= LOOK(span->recip))) goto done;
-    if (LOOK(span->kind) == SPAN_WIDE) size = PEEK(LOOK(span->sizes)[product >> 32]);
-    slack = __atomic_exchange_n(LOOK(span->state) + (size_t)(product >> 32), STATE_FREE, __ATOMIC_ACQ_REL);
-    if (unlikely(slack & STATE_FREE)) goto done;
-    if (LOOK(span->kind) == SPAN_SMALL) size = LOOK(span->block_size) - slack;
+    if (LOOK(span->kind) == SPAN_WIDE)
+    {
+        if (!heap_free_wide(freeing->cache, span, (uint32_t)(product >> 32), &size)) goto done;
+    }
+    else
+    {
+        slack = __atomic_exchange_n(LOOK(span->state) + (size_t)(product >> 32), STATE_FREE,
+                __ATOMIC_ACQ_REL);
+        if (unlikely(slack & STATE_FREE)) goto done;
+        size = LOOK(span->block_size) - slack;
+    }
     answer = room_give(&freeing->cache->room, size) ? HEAP_DONE : HEAP_SETTLE;
 done:
     __atomic_store_n(&freeing->cache->busy, 0, __ATOMIC_RELEASE);

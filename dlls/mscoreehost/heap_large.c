@@ -162,7 +162,7 @@ static void retire_descriptor(struct heap *heap, struct large_bins *bins, struct
 static void retire(struct heap *heap, struct large_bins *bins, struct span *span)
 {
     retire_descriptor(heap, bins, span);
-    heap_run_give(span->chunk, span->page, span->page_count);
+    heap_run_give(span->chunk, span_page(span), span->page_count);
 }
 
 static void set_page_count(struct large_bins *bins, struct span *span, unsigned int pages)
@@ -176,7 +176,7 @@ static void trim_span(struct large_bins *bins, struct span *span, size_t pages)
 {
     unsigned int rest = span->page_count - (unsigned int)pages;
 
-    heap_run_give(span->chunk, span->page + (unsigned int)pages, rest);
+    heap_run_give(span->chunk, span_page(span) + (unsigned int)pages, rest);
     set_page_count(bins, span, (unsigned int)pages);
 }
 
@@ -199,7 +199,7 @@ static struct span *offer(struct large_bins *bins, struct span *offered)
         do
         {
             if (!(span->offered = spare_pages(span))) continue;
-            page = span->page + span->page_count - span->offered;
+            page = span_page(span) + span->page_count - span->offered;
             heap_run_turn(span->chunk, page, span->offered, true);
             span->next_offered = offered;
             offered = span;
@@ -225,12 +225,12 @@ static char *merge(struct heap *heap, struct cache *cache, unsigned int pages, s
     {
         offered = span->next_offered;
         bins = span->owner ? cache->large : &heap->large;
-        end = span->page + span->page_count;
+        end = span_page(span) + span->page_count;
         from = end - span->offered;
         if (!base || span->chunk != *chunk || from >= *page + pages || *page >= end)
             heap_run_turn(span->chunk, from, span->offered, false);
-        else if (from == span->page) retire_descriptor(heap, bins, span);
-        else set_page_count(bins, span, from - span->page);
+        else if (from == span_page(span)) retire_descriptor(heap, bins, span);
+        else set_page_count(bins, span, from - span_page(span));
     }
     return base;
 }
@@ -371,7 +371,6 @@ void *heap_large_take(struct heap *heap, struct cache *cache, size_t size, struc
     POKE(span->base, base);
     POKE(span->kind, need->own ? SPAN_CHUNK : SPAN_RUN);
     span->chunk = chunk;
-    span->page = page;
     span->page_count = (unsigned int)pages;
     span->owner = own ? cache : NULL;
     POKE(span->bias, own && !cache->large_shared ? (void *)cache : BIAS_SHARED);
@@ -396,13 +395,14 @@ bool heap_large_resize(struct span *span, size_t size)
     if (size <= CLASS_TOP || pages < span->page_count / 4 * 3)
     {
         if (size <= CLASS_TOP || span->kind == SPAN_CHUNK) return false;
-        heap_run_give(span->chunk, span->page + (unsigned int)pages, span->page_count - (unsigned int)pages);
+        heap_run_give(span->chunk, span_page(span) + (unsigned int)pages,
+                span->page_count - (unsigned int)pages);
         POKE(span->page_count, (unsigned int)pages);
     }
     else if (pages > span->page_count)
     {
         if (span->kind == SPAN_CHUNK || size > RUN_TOP || (span->owner && size > COUNT_TOP)
-                || !heap_run_extend(span->chunk, span->page,
+                || !heap_run_extend(span->chunk, span_page(span),
                 span->page_count, (unsigned int)pages - span->page_count)) return false;
         POKE(span->page_count, (unsigned int)pages);
     }

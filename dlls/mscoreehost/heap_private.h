@@ -66,15 +66,31 @@ struct chunk
     mask_t free_pages[];
 };
 
-/* Cursors, first of all, of the classes from FIRST_COUNT on. */
+/* Cursors, first of all, of the other classes that are cached; and of each wide class the blocks that are
+ * STATE_HELD by the thread, as the address of the span and, in its low bits, the index: no such span has more
+ * blocks. These change under the heap's lock; or, without, while the cache is busy and not stopped. */
+#define WIDE_COUNT (CLASS_COUNT - CACHED_COUNT)
+#define HELD_MOST 4
 struct cache_more
 {
-    struct cursor cursors[CLASS_COUNT - FIRST_COUNT] __attribute__((aligned(64)));
-    struct home homes[CLASS_COUNT - FIRST_COUNT];
+    struct cursor cursors[CACHED_COUNT - FIRST_COUNT] __attribute__((aligned(64)));
+    struct home homes[CACHED_COUNT - FIRST_COUNT];
+    uintptr_t held[WIDE_COUNT][HELD_MOST];
+    uint8_t held_count[WIDE_COUNT];
+    uint8_t asked[WIDE_COUNT];          /* requests so far, to HOLD_AFTER */
 };
 
+/* The windows of wide blocks, which are everybody's. */
+struct wide_windows
+{
+    struct cursor cursors[WIDE_COUNT];
+    struct home homes[WIDE_COUNT];
+};
+
+/* Of a class above CACHED_COUNT: cache is the common one. */
 static inline struct cursor *cursor_of(struct cache *cache, unsigned int class)
 {
+    if (class >= CACHED_COUNT) return &cache->wide->cursors[class - CACHED_COUNT];
     return class < FIRST_COUNT ? &cache->cursors[class] : &cache->more->cursors[class - FIRST_COUNT];
 }
 
@@ -83,8 +99,15 @@ extern struct home heap_no_home;
 
 static inline struct home *home_of(struct cache *cache, unsigned int class)
 {
+    if (class >= CACHED_COUNT) return cache->wide ? &cache->wide->homes[class - CACHED_COUNT] : &heap_no_home;
     if (class < FIRST_COUNT) return &cache->homes[class];
     return cache->more ? &cache->more->homes[class - FIRST_COUNT] : &heap_no_home;
+}
+
+/* The first, of its chunk. */
+static inline unsigned int span_page(const struct span *span)
+{
+    return (unsigned int)((size_t)(span->base - span->chunk->pages) >> PAGE_SHIFT);
 }
 
 /* Spans of large blocks by page count: rings. */
@@ -153,6 +176,7 @@ struct heap
     struct lock lock;                   /* of all below; taken before room_lock */
     struct region_table *regions;
     struct cache *common;               /* for threads without a cache, or without a cursor of that class */
+    struct wide_windows wide;           /* the common cache's */
     struct cache *caches;
     struct cache *first;                /* the first thread's: has spans of its own at once */
     struct cache *parked;
@@ -261,6 +285,8 @@ bool heap_span_again(struct cursor *cursor, struct home *home);
 bool heap_span_search_own(struct cache *cache, unsigned int class);
 void *heap_span_take(struct cache *cache, unsigned int class, size_t size);
 void *heap_span_take_any(struct heap *heap, size_t size);
+void heap_span_hold(struct cache *cache, unsigned int class);
+void heap_span_drop_held(struct cache *cache);
 bool heap_span_is_free(const struct span *span);
 bool heap_span_share(struct heap *heap, struct span *span);
 void heap_spans_retire(struct heap *heap);
@@ -269,6 +295,18 @@ size_t heap_spans_retire_own(struct heap *heap, struct cache *cache);
 void heap_spans_recycle(struct heap *heap);
 bool heap_find_block(struct heap *heap, const void *mem, struct span **span, uint32_t *index);
 size_t heap_block_size(const struct span *span, uint32_t index);
+/* From SPAN_SMALL or SPAN_WIDE. */
+static inline void block_set_live(struct span *span, uint32_t index, size_t size)
+{
+    size_t slack = span->block_size - size;
+
+    if (span->kind == SPAN_WIDE) POKE(span->slacks[index], (uint16_t)slack);
+    __atomic_store_n(&span->state[index], span->kind == SPAN_WIDE ? 0 : (uint8_t)slack, __ATOMIC_RELEASE);
+}
+static inline bool block_is_live(const struct span *span, uint8_t state)
+{
+    return !(state & (LOOK(span->kind) == SPAN_WIDE ? STATE_FREE | STATE_HELD : STATE_FREE));
+}
 
 /* heap_cache.c */
 struct cache *heap_cache_create(struct heap *heap, struct heap_need *need);

@@ -7,9 +7,14 @@
 
 #include "heap_private.h"
 
+static size_t table_bytes(const struct span *span)
+{
+    return ROUND_UP(span->block_count * sizeof(struct span_record), PAGE_BYTES);
+}
+
 static struct span_record *make_table(struct heap *heap, struct span *span, unsigned int level)
 {
-    size_t bytes = ROUND_UP(span->block_count * sizeof(struct span_record), PAGE_BYTES);
+    size_t bytes = table_bytes(span);
     struct span_record *records;
     DWORD error = GetLastError();
     bool used = false;
@@ -22,7 +27,6 @@ static struct span_record *make_table(struct heap *heap, struct span *span, unsi
         /* Or it has gone meanwhile, since somebody freed the block that is being noted. */
         if (!span->records && PEEK(span->bytes))
         {
-            span->records_charged = bytes;
             heap->committed += bytes;
             __atomic_store_n(&span->records, records, __ATOMIC_RELEASE);
             used = true;
@@ -80,7 +84,6 @@ void heap_record_drop(struct heap *heap, struct span *span)
     if (!span->records) return;
     system_free(heap->system, span->records);
     span->records = NULL;
-    heap->committed -= span->records_charged;
-    heap->uncredited += span->records_charged;
-    span->records_charged = 0;
+    heap->committed -= table_bytes(span);
+    heap->uncredited += table_bytes(span);
 }

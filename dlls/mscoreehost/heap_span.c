@@ -94,8 +94,7 @@ static inline __attribute__((always_inline)) mask_t enough_free(const struct spa
     return bits;
 }
 
-/* Blocks of the window just used up that were freed meanwhile. Needs no lock: the window is the cursor's (a
- * wide one only as long as the cache is busy). */
+/* Blocks of the window just used up that were freed meanwhile. Needs no lock: the window is the cursor's. */
 bool heap_span_again(struct cursor *cursor, struct home *home)
 {
     return (cursor->bits = enough_free(home->span, home->window, 4));
@@ -242,12 +241,9 @@ static void *__attribute__((noinline)) small_more(struct cache *cache, size_t si
 /* From the cursor, which is not empty. */
 static void *take_one(struct cursor *cursor, struct span *span, size_t size)
 {
-    size_t i = lowest_bit(cursor->bits);
+    size_t i = take_bit(cursor);
 
-    cursor->bits &= cursor->bits - 1;
-    if (span->kind == SPAN_WIDE) span->sizes[cursor->state + i - span->state] = (uint32_t)size;
-    __atomic_store_n(&cursor->state[i], span->kind == SPAN_WIDE ? 0 : (uint8_t)(cursor->block_size - size),
-            __ATOMIC_RELEASE);
+    block_set_live(span, (uint32_t)(cursor->state + i - span->state), size);
     return cursor->base + i * cursor->block_size;
 }
 
@@ -257,24 +253,86 @@ void *heap_span_take(struct cache *cache, unsigned int class, size_t size)
     return take_one(cursor_of(cache, class), home_of(cache, class)->span, size);
 }
 
-/* Above SLACK_TOP a window is too much to be kept by a thread that rests: whoever has stopped the caches may
- * take it away. So this thread is busy when it looks at one. */
+/* Spans of wide blocks have few, and are everybody's: to find one that was freed takes the lock and a look at
+ * many. Where a thread asks for a size often, some of those that it freed wait for it. */
+bool heap_free_wide(struct cache *cache, struct span *span, uint32_t index, size_t *size)
+{
+    unsigned int wide = span->class - CACHED_COUNT;
+    struct cache_more *more = cache->more;
+    uint8_t live = 0;
+    bool hold;
+
+    *size = LOOK(span->block_size) - (size_t)PEEK(LOOK(span->slacks)[index]);
+    hold = more && more->asked[wide] >= HOLD_AFTER && more->held_count[wide] < HELD_MOST
+            && !__atomic_load_n(&cache->stopped, __ATOMIC_ACQUIRE);
+    if (!__atomic_compare_exchange_n(LOOK(span->state) + index, &live, hold ? STATE_HELD : STATE_FREE, false,
+            __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) return false;
+    if (hold) more->held[wide][more->held_count[wide]++] = (uintptr_t)span | index;
+    return true;
+}
+
+static struct span *next_held(struct cache_more *more, unsigned int wide, uint32_t *index)
+{
+    uintptr_t block = more->held[wide][--more->held_count[wide]];
+
+    *index = block & (META_GRAIN - 1);
+    return (struct span *)(block - *index);
+}
+
+/* Under the lock: more blocks of the window that everybody uses, so that not each request takes the lock. */
+void heap_span_hold(struct cache *cache, unsigned int class)
+{
+    struct cursor *cursor = cursor_of(cache->heap->common, class);
+    struct span *span = home_of(cache->heap->common, class)->span;
+    struct cache_more *more = cache->more;
+    unsigned int wide = class - CACHED_COUNT;
+    size_t index;
+
+    while (cursor->bits && more->held_count[wide] < HELD_MOST - 1)
+    {
+        index = (size_t)(cursor->state - span->state) + take_bit(cursor);
+        __atomic_store_n(&span->state[index], STATE_HELD, __ATOMIC_RELEASE);
+        more->held[wide][more->held_count[wide]++] = (uintptr_t)span | index;
+    }
+}
+
+/* By its own thread under the lock, or with the cache stopped. */
+void heap_span_drop_held(struct cache *cache)
+{
+    struct cache_more *more = cache->more;
+    unsigned int wide;
+    struct span *span;
+    uint32_t index;
+
+    for (wide = 0; more && wide < WIDE_COUNT; wide++)
+    {
+        while (more->held_count[wide])
+        {
+            span = next_held(more, wide, &index);
+            __atomic_store_n(&span->state[index], STATE_FREE, __ATOMIC_RELEASE);
+        }
+    }
+}
+
+/* Whoever has stopped the caches may take away what this one holds. So this thread is busy when it looks. */
 static void *__attribute__((noinline)) wide_more(struct cache *cache, size_t size)
 {
-    unsigned int class = heap_class_of(size);
-    struct cursor *cursor;
-    struct home *home;
+    unsigned int wide = heap_class_of(size) - CACHED_COUNT;
+    struct cache_more *more = cache->more;
+    struct span *span;
+    uint32_t index;
     void *mem = NULL;
 
-    if (!cache->more || cache->turn != PEEK(cache->heap->turn)
-            || heap_tend_is_due(cache->heap)) return NULL;
-    cursor = cursor_of(cache, class);
-    home = home_of(cache, class);
+    if (!more || cache->turn != PEEK(cache->heap->turn) || heap_tend_is_due(cache->heap)) return NULL;
     POKE(cache->busy, 1);
     __asm__ volatile("" ::: "memory");
-    if (!__atomic_load_n(&cache->stopped, __ATOMIC_ACQUIRE) && (cursor->bits
-            || (home->span && heap_span_again(cursor, home))))
-        mem = take_one(cursor, home->span, size);
+    if (!__atomic_load_n(&cache->stopped, __ATOMIC_ACQUIRE) && more->held_count[wide])
+    {
+        span = next_held(more, wide, &index);
+        if (span->records) POKE(span->records[index].who, 0);
+        block_set_live(span, index, size);
+        mem = span->base + (size_t)index * span->block_size;
+    }
     __atomic_store_n(&cache->busy, 0, __ATOMIC_RELEASE);
     if (mem && !room_take(&cache->room, size)) heap_settle(cache);
     return mem;
@@ -293,12 +351,12 @@ static size_t state_bytes(unsigned int blocks)
 
 static void give_tables(struct heap *heap, struct pool *pool, struct span *span, unsigned int blocks)
 {
-    if (span->sizes && span->sizes != span->own_sizes)
-        heap_meta_give(heap, pool, span->sizes, blocks * sizeof(*span->sizes));
+    if (span->slacks && span->slacks != span->own_slacks)
+        heap_meta_give(heap, pool, span->slacks, blocks * sizeof(*span->slacks));
     if (span->state != span->own_state) heap_meta_give(heap, pool, span->state, state_bytes(blocks));
 }
 
-/* A few states and sizes have room in the descriptor. */
+/* A few states and slacks have room in the descriptor. */
 static bool take_tables(struct heap *heap, struct pool *pool, struct span *span, unsigned int blocks,
         bool small, struct heap_need *need)
 {
@@ -307,11 +365,11 @@ static bool take_tables(struct heap *heap, struct pool *pool, struct span *span,
     if (blocks > OWN_STATES && !(state = heap_meta_take_from(heap, pool, state_bytes(blocks), need)))
         return false;
     POKE(span->state, state);
-    span->sizes = small ? NULL : span->own_sizes;
-    if (small || blocks <= OWN_SIZES) return true;
-    span->sizes = heap_meta_take_from(heap, pool, blocks * sizeof(*span->sizes), need);
-    if (!span->sizes) give_tables(heap, pool, span, blocks);
-    return span->sizes != NULL;
+    span->slacks = small ? NULL : span->own_slacks;
+    if (small || blocks <= OWN_SLACKS) return true;
+    span->slacks = heap_meta_take_from(heap, pool, blocks * sizeof(*span->slacks), need);
+    if (!span->slacks) give_tables(heap, pool, span, blocks);
+    return span->slacks != NULL;
 }
 
 /* So many pages, or a few more where less is left over then than a sixteenth. */
@@ -337,7 +395,7 @@ struct span *heap_span_new(struct heap *heap, struct cache *owner, unsigned int 
     struct pool *pool = pool_of(heap, owner);
     size_t block = heap_class_sizes[class], bytes = (size_t)list->pages * PAGE_BYTES / 2;
     bool small = block <= SLACK_TOP, fitting = list->pages * PAGE_BYTES >= 16 * block;
-    unsigned int pages, blocks;
+    unsigned int pages, blocks, page;
     struct span *span;
     bool biased;
     char *base;
@@ -354,7 +412,7 @@ again:
     else if ((span = heap_meta_take_from(heap, pool, sizeof(*span), need))) memset(span, 0, sizeof(*span));
     else return NULL;
     if (!take_tables(heap, pool, span, blocks, small, need)) goto no_tables;
-    if (!(base = heap_run_take(heap, pages, &span->chunk, &span->page)))
+    if (!(base = heap_run_take(heap, pages, &span->chunk, &page)))
     {
         need->pages = pages;
         give_tables(heap, pool, span, blocks);
@@ -465,7 +523,7 @@ static size_t retire_list(struct heap *heap, struct span_list *list, const struc
         heap_map_set(heap, span->base, span->page_count, NULL);
         __atomic_store_n(&span->bytes, 0, __ATOMIC_RELEASE);
         heap_record_drop(heap, span);
-        heap_run_give(span->chunk, span->page, span->page_count);
+        heap_run_give(span->chunk, span_page(span), span->page_count);
         pages += span->page_count;
         POKE(heap->retired, true);
         span->next = heap->limbo;
@@ -573,10 +631,7 @@ static void *take_first(struct span_list *list, const struct home *held, size_t 
             if (held && held->span == span && held->window == window) continue;
             if (!span->owner && span->claimed >> window & 1) continue;
             if (span->records) POKE(span->records[i].who, 0);
-            if (span->kind == SPAN_WIDE) span->sizes[i] = (uint32_t)size;
-            __atomic_store_n(&span->state[i], span->kind == SPAN_WIDE ? 0
-                    : (uint8_t)(span->block_size - size),
-                    __ATOMIC_RELEASE);
+            block_set_live(span, i, size);
             return span->base + (size_t)i * span->block_size;
         }
     }
@@ -624,13 +679,14 @@ bool heap_find_block(struct heap *heap, const void *mem, struct span **out, uint
     if ((uint32_t)product >= PEEK(span->recip)) return false;
     *index = (uint32_t)(product >> 32);
     *out = span;
-    return !(__atomic_load_n(&PEEK(span->state)[*index], __ATOMIC_ACQUIRE) & STATE_FREE);
+    return block_is_live(span, __atomic_load_n(&PEEK(span->state)[*index], __ATOMIC_ACQUIRE));
 }
 
 size_t heap_block_size(const struct span *span, uint32_t index)
 {
     if (PEEK(span->kind) == SPAN_SMALL)
         return PEEK(span->block_size) - (size_t)PEEK(PEEK(span->state)[index]);
-    if (PEEK(span->kind) == SPAN_WIDE) return PEEK(PEEK(span->sizes)[index]);
+    if (PEEK(span->kind) == SPAN_WIDE)
+        return PEEK(span->block_size) - (size_t)PEEK(PEEK(span->slacks)[index]);
     return PEEK(span->size);
 }
