@@ -20,7 +20,7 @@ static const char usage[] =
 "  --sysv         the methods in DLL have the calling convention of Linux\n"
 "  --ms N         measure for at least N ms where there is one thread (6)\n"
 "  --threads-ms N the same where there are several (25)\n"
-"  --repeat N     take the median of N measurements, each on a new malloc (3)\n"
+"  --repeat N     take the median of N measurements on one malloc (3)\n"
 "  --check        see first whether the blocks are sound\n"
 "  --memory MIB   fill MIB MiB, and so on; print what that takes, in bytes\n"
 "  --list         print the names of the workloads\n";
@@ -38,14 +38,15 @@ struct options
 /* Which of the two sets of workloads. */
 struct calls
 {
-    bool (*run)(const struct settings *, unsigned int, const char **, double *);
+    bool (*run)(const struct settings *, unsigned int, const char **, unsigned int, double *);
     void (*check)(const struct settings *);
     void (*memory)(const struct settings *, SIZE_T);
 };
 
 static const struct calls calls = {bench_run, bench_check, bench_memory};
 #ifdef _WIN64
-bool bench_run_sysv(const struct settings *settings, unsigned int index, const char **name, double *ns);
+bool bench_run_sysv(const struct settings *settings, unsigned int index, const char **name,
+        unsigned int repeat, double *ns);
 void bench_check_sysv(const struct settings *settings);
 void bench_memory_sysv(const struct settings *settings, SIZE_T load);
 static const struct calls calls_sysv = {bench_run_sysv, bench_check_sysv, bench_memory_sysv};
@@ -104,14 +105,13 @@ static bool measure(const struct calls *set, const struct settings *settings, un
 {
     double ns[MAX_REPEAT];
     const char *name;
-    unsigned int i;
     int j;
 
-    if (!set->run(settings, index, &name, NULL)) return false;
+    if (!set->run(settings, index, &name, 0, NULL)) return false;
     for (j = 0; j < name_count && strcmp(names[j], name); ++j) ;
     if (name_count && j == name_count) return true;
 
-    for (i = 0; i < repeat; ++i) set->run(settings, index, &name, &ns[i]);
+    set->run(settings, index, &name, repeat, ns);
     qsort(ns, repeat, sizeof(*ns), compare_doubles);
     printf("%s %.3f\n", name, ns[repeat / 2]);
     fflush(stdout);
@@ -165,7 +165,7 @@ int main(int argc, char **argv)
     }
     if (options.list)
     {
-        for (i = 0; set->run(NULL, i, &name, NULL); ++i) printf("%s\n", name);
+        for (i = 0; set->run(NULL, i, &name, 0, NULL); ++i) printf("%s\n", name);
         return 0;
     }
     if (options.sysv)

@@ -57,9 +57,10 @@ extern const struct workload thread_workloads[];
 /* A malloc of the DLL, got as a runtime gets one. */
 IHostMalloc *open_malloc(const struct settings *settings);
 
-/* Tells the name of a workload, by its number; runs it, on a malloc of its own, unless ns is NULL. False:
+/* Tells the name of a workload, by its number; runs it repeat times, on a malloc of its own, into ns. False:
  * there is none of this number. */
-bool bench_run(const struct settings *settings, unsigned int index, const char **name, double *ns);
+bool bench_run(const struct settings *settings, unsigned int index, const char **name, unsigned int repeat,
+        double *ns);
 
 /* Is it an allocator at all? */
 void bench_check(const struct settings *settings);

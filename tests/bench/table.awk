@@ -36,6 +36,7 @@ function group_of(work) {
     if (work ~ /^debug/) return ""
     if (work ~ /^replay/) return "replay"
     if (work ~ /^large/) return "large"
+    if (work ~ /^medium/) return "medium"
     return work ~ /^(pair|ring|batch)|-1$/ ? "small, one thread" : "small, threads"
 }
 
@@ -119,7 +120,7 @@ END {
         printf "\n" >plot
     }
     print "geometric means"
-    groups = split("small|small, one thread|small, threads|large|replay", group_name, "|")
+    groups = split("small|small, one thread|small, threads|medium|large|replay", group_name, "|")
     for (g = 1; g <= groups; g++) {
         group = group_name[g]
         if (!n[group, 1]) continue

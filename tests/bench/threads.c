@@ -10,6 +10,7 @@
 
 #define MAX_THREADS 8
 #define SLOT_COUNT 2048         /* live blocks of a thread */
+#define MEDIUM_COUNT 256
 #define GROUP 64                /* blocks between two looks at whether to stop */
 #define EXCHANGE_COUNT 256
 #define EXCHANGE_SLOTS 16
@@ -94,34 +95,54 @@ static double run_crew(const struct settings *settings, IHostMalloc *malloc, LPT
     return (double)elapsed / count_all(workers, thread_count);
 }
 
-/* ---- larson: each thread replaces blocks of its own, in no order ---- */
+/* ---- larson, medium: each thread replaces blocks of its own, in no order ---- */
 
-static DWORD WINAPI larson_main(void *context)
+static void replace(struct worker *worker, unsigned int slot_count, unsigned int (*size_of)(unsigned int))
 {
-    struct worker *worker = context;
     IHostMalloc *malloc = worker->crew->malloc;
     void **own = slots[worker->index];
     unsigned int i, random, state = 362436069 + worker->index;
 
-    for (i = 0; i < SLOT_COUNT; ++i) own[i] = take(malloc, mix_size(next_random(&state)));
+    for (i = 0; i < slot_count; ++i) own[i] = take(malloc, size_of(next_random(&state)));
     wait_for_go(worker->crew);
     while (!should_stop(worker->crew))
     {
         for (i = 0; i < GROUP; ++i)
         {
             random = next_random(&state);
-            give(malloc, own[random % SLOT_COUNT]);
-            own[random % SLOT_COUNT] = take(malloc, mix_size(random >> 12));
+            give(malloc, own[random % slot_count]);
+            own[random % slot_count] = take(malloc, size_of(random >> 12));
         }
         count_blocks(worker, GROUP);
     }
-    for (i = 0; i < SLOT_COUNT; ++i) give(malloc, own[i]);
+    for (i = 0; i < slot_count; ++i) give(malloc, own[i]);
+}
+
+static DWORD WINAPI larson_main(void *worker)
+{
+    replace(worker, SLOT_COUNT, mix_size);
     return 0;
 }
 
 static double run_larson(const struct settings *settings, IHostMalloc *malloc, SIZE_T thread_count)
 {
     return run_crew(settings, malloc, larson_main, thread_count);
+}
+
+static unsigned int medium_size(unsigned int random)
+{
+    return 1024 + random % (15 * 1024);
+}
+
+static DWORD WINAPI medium_main(void *worker)
+{
+    replace(worker, MEDIUM_COUNT, medium_size);
+    return 0;
+}
+
+static double run_medium(const struct settings *settings, IHostMalloc *malloc, SIZE_T thread_count)
+{
+    return run_crew(settings, malloc, medium_main, thread_count);
 }
 
 /* ---- prodcons: one thread of two makes blocks, the other frees them ---- */
@@ -293,6 +314,9 @@ const struct workload thread_workloads[] =
     {"larson-2", run_larson, 2},
     {"larson-4", run_larson, 4},
     {"larson-8", run_larson, 8},
+    {"medium-1", run_medium, 1},
+    {"medium-2", run_medium, 2},
+    {"medium-8", run_medium, 8},
     {"prodcons-2", run_prodcons, 2},
     {"prodcons-8", run_prodcons, 8},
     {"exchange-2", run_exchange, 2},

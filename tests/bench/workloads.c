@@ -187,7 +187,10 @@ IHostMalloc *open_malloc(const struct settings *settings)
     return malloc;
 }
 
-bool bench_run(const struct settings *settings, unsigned int index, const char **name, double *ns)
+/* All measurements are on one malloc, as a runtime has one from its start to its end: those of Linux serve the
+ * process, and would alone be warm from the second on. */
+bool bench_run(const struct settings *settings, unsigned int index, const char **name, unsigned int repeat,
+        double *ns)
 {
     static const struct workload *const all[] = {small_workloads, thread_workloads, large_workloads};
     const struct workload *workload;
@@ -202,9 +205,9 @@ bool bench_run(const struct settings *settings, unsigned int index, const char *
     if (i == ARRAY_SIZE(all)) return false;
 
     *name = workload->name;
-    if (!ns) return true;
+    if (!repeat) return true;
     malloc = open_malloc(settings);
-    *ns = workload->run(settings, malloc, workload->param);
+    while (repeat--) *ns++ = workload->run(settings, malloc, workload->param);
     IHostMalloc_Release(malloc);
     return true;
 }
