@@ -5,13 +5,13 @@
  * The allocator: creation and the calls of heap.h. The rest of this comment is the design.
  *
  * From the system up. A chunk is one HeapAlloc from the private heap, from 64 KiB to a MiB by what there
- * is already, to which it grows where it lies; its pages are handed out as runs (heap_chunk.c). A span is
- * a run cut into blocks of one of 80 sizes, 12 % apart (heap_class.c, heap_span.c), or one block above 32
- * KiB (heap_large.c). Nothing of the allocator's lies in the blocks: descriptors of spans, and one state
- * byte for each block, have memory of their own (heap_meta.c). The byte is 0x80 for a free block; for a
- * live one it is how much larger the block is than what was asked for. So a block that is written to after
- * Free damages nobody's list, a page of free blocks need not be touched, and whether a pointer is a live
- * block is never asked of the pointer.
+ * is already, to which it grows where it lies; its pages are handed out as runs, from the oldest chunk that
+ * has one (heap_chunk.c). A span is a run cut into blocks of one of 80 sizes, 12 % apart (heap_class.c,
+ * heap_span.c), or one block above 32 KiB (heap_large.c). Nothing of the allocator's lies in the blocks:
+ * descriptors of spans, and one state byte for each block, have memory of their own (heap_meta.c). The byte
+ * is 0x80 for a free block; for a live one it is how much larger the block is than what was asked for. So a
+ * block that is written to after Free damages nobody's list, a page of free blocks need not be touched, and
+ * whether a pointer is a live block is never asked of the pointer.
  *
  * Alloc. A thread finds its cache in a slot of its environment block, one load. The cache has a cursor for
  * each class: the free blocks of one window, up to 64 neighbours in a span, as a word of bits. Alloc takes

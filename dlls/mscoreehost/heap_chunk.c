@@ -11,6 +11,8 @@
 #define CHUNK_STEADY 128
 #define CHUNK_MOST 256
 #define STIFF_CHUNKS 8      /* made at once, before it is tried again to make one longer */
+#define GROUP_CHUNKS 32
+#define TIGHT_CHOICES 16    /* chunks with a run that is long enough, of which one is chosen */
 #define MAP_WORDS(pages) (((pages) + MASK_BITS - 1) / MASK_BITS)
 
 static bool page_is_free(const struct chunk *chunk, unsigned int page)
@@ -55,37 +57,40 @@ static void mark_pages(struct chunk *chunk, unsigned int page, unsigned int page
     }
 }
 
-/* The oldest chunk first: pages that were touched before are used again. */
-char *heap_run_take(struct heap *heap, unsigned int pages, struct chunk **out, unsigned int *out_page)
+/* After so many pages have become free: they may join the longest runs before and behind them. */
+static void raise_largest(struct chunk *chunk, unsigned int pages)
 {
-    struct chunk *chunk;
-    unsigned int page;
-
-    for (chunk = heap->chunks; chunk; chunk = chunk->next)
-    {
-        if (chunk->own || chunk->free_count < pages || (page = find_run(chunk, pages)) == chunk->page_count)
-            continue;
-        mark_pages(chunk, page, pages);
-        chunk->free_count -= pages;
-        *out = chunk;
-        *out_page = page;
-        return chunk->pages + page * PAGE_BYTES;
-    }
-    return NULL;
+    chunk->largest = 2 * chunk->largest + pages;
+    if (chunk->largest > chunk->free_count) chunk->largest = chunk->free_count;
+    if (chunk->group->largest < chunk->largest) chunk->group->largest = chunk->largest;
 }
 
-/* The same for a large block, from the chunk that has least to spare: what is whole stays whole. */
-char *heap_run_take_tight(struct heap *heap, unsigned int pages, struct chunk **out, unsigned int *out_page)
+/* Of the first choices chunks with a run that is long enough, the one that has least to spare. */
+static char *take_run(struct heap *heap, unsigned int pages, unsigned int choices, struct chunk **out,
+        unsigned int *out_page)
 {
+    unsigned int i, page, best_page = 0, largest;
     struct chunk *chunk, *best = NULL;
-    unsigned int page, best_page = 0;
+    struct chunk_group *group;
 
-    for (chunk = heap->chunks; chunk; chunk = chunk->next)
+    for (group = heap->groups; group && choices; group = group->next)
     {
-        if (chunk->own || chunk->free_count < pages || (best && chunk->free_count >= best->free_count)
-                || (page = find_run(chunk, pages)) == chunk->page_count) continue;
-        best = chunk;
-        best_page = page;
+        if (group->largest < pages) continue;
+        for (i = largest = 0, chunk = group->first; i < group->count && choices; i++, chunk = chunk->next)
+        {
+            if (chunk->largest >= pages && (page = find_run(chunk, pages)) < chunk->page_count)
+            {
+                choices--;
+                if (!best || chunk->free_count < best->free_count)
+                {
+                    best = chunk;
+                    best_page = page;
+                }
+            }
+            else if (chunk->largest >= pages) chunk->largest = pages - 1;
+            if (largest < chunk->largest) largest = chunk->largest;
+        }
+        if (choices) group->largest = largest;
     }
     if (!best) return NULL;
     mark_pages(best, best_page, pages);
@@ -93,6 +98,18 @@ char *heap_run_take_tight(struct heap *heap, unsigned int pages, struct chunk **
     *out = best;
     *out_page = best_page;
     return best->pages + best_page * PAGE_BYTES;
+}
+
+/* The oldest chunk first: pages that were touched before are used again. */
+char *heap_run_take(struct heap *heap, unsigned int pages, struct chunk **out, unsigned int *out_page)
+{
+    return take_run(heap, pages, 1, out, out_page);
+}
+
+/* The same for a large block, from the chunk that has least to spare: what is whole stays whole. */
+char *heap_run_take_tight(struct heap *heap, unsigned int pages, struct chunk **out, unsigned int *out_page)
+{
+    return take_run(heap, pages, TIGHT_CHOICES, out, out_page);
 }
 
 /* Makes a run longer where it lies. */
@@ -112,8 +129,12 @@ bool heap_run_extend(struct chunk *chunk, unsigned int page, unsigned int pages,
 
 void heap_run_give(struct chunk *chunk, unsigned int page, unsigned int pages)
 {
-    if (!chunk->own) mark_pages(chunk, page, pages);
     chunk->free_count += pages;
+    if (!chunk->own)
+    {
+        mark_pages(chunk, page, pages);
+        raise_largest(chunk, pages);
+    }
     if (chunk->free_count == chunk->page_count) chunk->idle_since = GetTickCount();
 }
 
@@ -121,8 +142,8 @@ void heap_run_give(struct chunk *chunk, unsigned int page, unsigned int pages)
 void heap_run_turn(struct chunk *chunk, unsigned int page, unsigned int pages, bool free)
 {
     mark_pages(chunk, page, pages);
-    if (free) chunk->free_count += pages;
-    else chunk->free_count -= pages;
+    chunk->free_count += free ? pages : -pages;
+    if (free) raise_largest(chunk, pages);
 }
 
 static void has_grown(struct heap *heap, size_t bytes)
@@ -138,14 +159,29 @@ static size_t map_words(size_t pages, bool own)
     return own ? 0 : MAP_WORDS(pages > CHUNK_MOST ? pages : CHUNK_MOST);
 }
 
+/* The last group has room for a chunk. */
+static bool group_prepare(struct heap *heap, struct heap_need *need)
+{
+    struct chunk_group *group = heap->last_group;
+
+    if (group && group->count < GROUP_CHUNKS) return true;
+    if (!(group = heap_meta_take(heap, sizeof(*group), need))) return false;
+    memset(group, 0, sizeof(*group));
+    if (heap->last_group) heap->last_group->next = group;
+    else heap->groups = group;
+    heap->last_group = group;
+    return true;
+}
+
 static bool insert_chunk(struct heap *heap, void *raw, size_t bytes, bool own, struct heap_need *need)
 {
     char *pages = (char *)ROUND_UP((uintptr_t)raw, PAGE_BYTES);
     size_t page_count = ((char *)raw + bytes - pages) >> PAGE_SHIFT;
     size_t words = map_words(page_count, own), i;
-    struct chunk *chunk, **last;
+    struct chunk *chunk;
 
     if (!heap_map_prepare(heap, pages, own ? 1 : page_count, need)) return false;
+    if (!group_prepare(heap, need)) return false;
     if (!(chunk = heap_meta_take(heap, sizeof(*chunk) + words * sizeof(mask_t), need))) return false;
     chunk->raw = raw;
     chunk->charged = ROUND_UP(bytes, PAGE_BYTES);
@@ -154,10 +190,18 @@ static bool insert_chunk(struct heap *heap, void *raw, size_t bytes, bool own, s
     chunk->own = own;
     chunk->idle_since = GetTickCount();
     for (i = 0; i < words; i++) chunk->free_pages[i] = 0;
-    if (!own) mark_pages(chunk, 0, chunk->page_count);
-    chunk->next = chunk->prev = NULL;
-    for (last = &heap->chunks; *last; last = &(*last)->next) chunk->prev = *last;
-    *last = chunk;
+    chunk->next = NULL;
+    if ((chunk->prev = heap->last_chunk)) chunk->prev->next = chunk;
+    else heap->chunks = chunk;
+    heap->last_chunk = chunk;
+    chunk->group = heap->last_group;
+    if (!chunk->group->count++) chunk->group->first = chunk;
+    chunk->largest = 0;
+    if (!own)
+    {
+        mark_pages(chunk, 0, chunk->page_count);
+        raise_largest(chunk, chunk->page_count);
+    }
     if (heap->stiff && !own) POKE(heap->stiff, heap->stiff - 1);
     has_grown(heap, chunk->charged);
     return true;
@@ -189,10 +233,10 @@ static size_t next_step(const struct heap *heap)
  * start of a chunk, a page, is paid once. */
 static bool extend_last(struct heap *heap, size_t bytes, struct heap_need *need)
 {
-    struct chunk *chunk, *last = NULL;
+    struct chunk *last = heap->last_chunk;
     size_t pages = bytes >> PAGE_SHIFT;
 
-    for (chunk = heap->chunks; chunk; chunk = chunk->next) last = chunk->own ? last : chunk;
+    while (last && last->own) last = last->prev;
     if (!last || last->charged + bytes > ordinary_chunk(heap->chunk_bytes)
             || !heap_map_prepare(heap, last->pages + last->page_count * PAGE_BYTES, pages, need))
         return false;
@@ -205,6 +249,7 @@ static bool extend_last(struct heap *heap, size_t bytes, struct heap_need *need)
     last->page_count += (unsigned int)pages;
     last->free_count += (unsigned int)pages;
     last->charged += bytes;
+    raise_largest(last, (unsigned int)pages);
     has_grown(heap, bytes);
     return true;
 }
@@ -269,6 +314,24 @@ bool heap_chunk_grow(struct heap *heap, size_t pages, bool own, unsigned int lev
     return false;
 }
 
+static void drop_groups(struct heap *heap)
+{
+    struct chunk_group **link = &heap->groups, *group;
+
+    heap->last_group = NULL;
+    while ((group = *link))
+    {
+        if (group->count)
+        {
+            heap->last_group = group;
+            link = &group->next;
+            continue;
+        }
+        *link = group->next;
+        heap_meta_give(heap, &heap->meta.pool, group, sizeof(*group));
+    }
+}
+
 /* Takes the chunks that have been empty for age milliseconds out; heap_chunk_release ends them, without
  * the lock. */
 struct chunk *heap_chunk_collect(struct heap *heap, unsigned int age)
@@ -283,11 +346,15 @@ struct chunk *heap_chunk_collect(struct heap *heap, unsigned int age)
         if (chunk->prev) chunk->prev->next = next;
         else heap->chunks = next;
         if (next) next->prev = chunk->prev;
+        else heap->last_chunk = chunk->prev;
+        if (chunk->group->first == chunk) chunk->group->first = next;
+        chunk->group->count--;
         POKE(heap->chunk_bytes, heap->chunk_bytes - chunk->charged);
         heap->committed -= chunk->charged;
         chunk->next = out;
         out = chunk;
     }
+    if (out) drop_groups(heap);
     return out;
 }
 

@@ -97,7 +97,7 @@ void heap_map_set(struct heap *heap, const char *start, size_t pages, struct spa
  * entry may be anybody's or stale: the descriptor it names tells. One page of it for each 2 MiB (4 MiB in
  * 32-bit programs); more where pages that are in use have the same entry. Two that two threads free in would
  * cost each of them a long way, and the processor's line with seven other entries, at every turn. */
-#define MAP_TOP ((size_t)1 << (sizeof(void *) == 8 ? 20 : 17))
+#define MAP_TOP ((size_t)1 << (sizeof(void *) == 8 ? 24 : 19))
 #define MAP_FIRST PAGE_BYTES
 #define MAP_MOST 8              /* entries for each page of the heap */
 #define CLASH_TIME 1000         /* milliseconds in which so many clashes as there are entries are too many */

@@ -55,7 +55,9 @@ struct span_list
 /* One block of the private heap. Its pages are handed out as runs. The descriptor lies elsewhere. */
 struct chunk
 {
-    struct chunk *next, *prev;
+    struct chunk *next, *prev;      /* of all, the oldest first */
+    struct chunk_group *group;
+    unsigned int largest;           /* it has no more free pages in a row */
     void *raw;
     size_t charged;
     char *pages;
@@ -103,6 +105,16 @@ static inline struct home *home_of(struct cache *cache, unsigned int class)
     if (class < FIRST_COUNT) return &cache->homes[class];
     return cache->more ? &cache->more->homes[class - FIRST_COUNT] : &heap_no_home;
 }
+
+/* Chunks that follow each other, so that in a heap of thousands those without a run that is long enough are
+ * passed over together. */
+struct chunk_group
+{
+    struct chunk_group *next;
+    struct chunk *first;
+    unsigned int count;
+    unsigned int largest;           /* none of them has more free pages in a row */
+};
 
 /* The first, of its chunk. */
 static inline unsigned int span_page(const struct span *span)
@@ -188,7 +200,8 @@ struct heap
     unsigned int limbo_spans;           /* of them, since they were last looked at */
     struct span *limbo_large;           /* descriptors alone */
     unsigned int limbo_count;
-    struct chunk *chunks;
+    struct chunk *chunks, *last_chunk;
+    struct chunk_group *groups, *last_group;
     struct meta meta;
     size_t chunk_bytes;
     size_t meta_bytes;

@@ -187,8 +187,8 @@ IHostMalloc *open_malloc(const struct settings *settings)
     return malloc;
 }
 
-/* All measurements are on one malloc, as a runtime has one from its start to its end: those of Linux serve the
- * process, and would alone be warm from the second on. */
+/* All measurements are on one malloc, as a runtime has one from its start to its end: the allocators of Linux
+ * serve the process, and would alone be warm from the second on. */
 bool bench_run(const struct settings *settings, unsigned int index, const char **name, unsigned int repeat,
         double *ns)
 {
