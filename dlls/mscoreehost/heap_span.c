@@ -263,8 +263,8 @@ bool heap_free_wide(struct cache *cache, struct span *span, uint32_t index, size
     bool hold;
 
     *size = LOOK(span->block_size) - (size_t)PEEK(LOOK(span->slacks)[index]);
-    hold = more && more->asked[wide] >= HOLD_AFTER && more->held_count[wide] < HELD_MOST
-            && !__atomic_load_n(&cache->stopped, __ATOMIC_ACQUIRE);
+    hold = more && !__atomic_load_n(&cache->stopped, __ATOMIC_ACQUIRE) && more->asked[wide] >= HOLD_AFTER
+            && more->held_count[wide] < HELD_MOST;
     if (!__atomic_compare_exchange_n(LOOK(span->state) + index, &live, hold ? STATE_HELD : STATE_FREE, false,
             __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) return false;
     if (hold) more->held[wide][more->held_count[wide]++] = (uintptr_t)span | index;
@@ -319,6 +319,7 @@ static void *__attribute__((noinline)) wide_more(struct cache *cache, size_t siz
 {
     unsigned int wide = heap_class_of(size) - CACHED_COUNT;
     struct cache_more *more = cache->more;
+    struct span_record *records;
     struct span *span;
     uint32_t index;
     void *mem = NULL;
@@ -329,7 +330,8 @@ static void *__attribute__((noinline)) wide_more(struct cache *cache, size_t siz
     if (!__atomic_load_n(&cache->stopped, __ATOMIC_ACQUIRE) && more->held_count[wide])
     {
         span = next_held(more, wide, &index);
-        if (span->records) POKE(span->records[index].who, 0);
+        /* Another thread may just be giving the span its table, for a block of its own. */
+        if ((records = __atomic_load_n(&span->records, __ATOMIC_ACQUIRE))) POKE(records[index].who, 0);
         block_set_live(span, index, size);
         mem = span->base + (size_t)index * span->block_size;
     }
