@@ -289,13 +289,17 @@ bool heap_grow(struct heap *heap, const struct heap_need *need, unsigned int lev
 }
 
 /* Under the lock. Does the cache have cursors for sizes above INLINE_TOP? False with nothing needed: not yet,
- * and everybody's will do. Where there is no memory for them that is so again for a while. */
+ * and everybody's will do. Where there is no memory for them after the heap was to grow, that is so again for
+ * a while. */
 static bool is_wide(struct cache *cache, struct heap_need *need)
 {
     if (cache->more) return true;
     if (++cache->wide_turns <= WIDE_AFTER) return false;
+    if (heap_cache_widen(cache, need)) return true;
+    if (cache->wide_turns == WIDE_AFTER + 1) return false;
     cache->wide_turns = 0;
-    return heap_cache_widen(cache, need);
+    need->meta = 0;
+    return false;
 }
 
 /* Under the lock. Does this thread ask for this class, above SLACK_TOP, often? */
