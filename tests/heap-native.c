@@ -158,6 +158,13 @@ static void *quick_alloc(size_t size)
     return cache ? heap_alloc_more(cache, size) : NULL;
 }
 
+static void *take(size_t size)
+{
+    void *mem = quick_alloc(size);
+
+    return mem ? mem : heap_alloc(heap, size, 0);
+}
+
 static void *quick_debug_alloc(size_t size, int line)
 {
     void *mem, **volatile out = &mem;
@@ -170,8 +177,7 @@ static void *quick_debug_alloc(size_t size, int line)
         case HEAP_SETTLE: heap_settle(cache); return mem;
         default: break;
     }
-    if ((mem = quick_alloc(size)) || (mem = heap_alloc(heap, size, 0)))
-        heap_note(heap, mem, 0, __FILE__, line);
+    if ((mem = take(size))) heap_note(heap, mem, 0, __FILE__, line);
     return mem;
 }
 
@@ -234,14 +240,21 @@ static void end_block(struct block *block)
     block->mem = NULL;
 }
 
-static bool large;
+static enum
+{
+    MIXED,
+    WIDE,               /* nearly all of few wide sizes, of which a thread soon holds some that it freed */
+    LARGE
+}
+sizes;
 
 static size_t random_size(unsigned int *state)
 {
     static const size_t borders[] = { 16, 256, 1024, 4096, 32768, 65536, 0x100000, 0x400000 };
     unsigned int kind = next_random(state) % 1000;
 
-    if (large) return 32769 + next_random(state) % (65536u << next_random(state) % 7);
+    if (sizes == WIDE && kind < 900) return 4097 + next_random(state) % 2048;
+    if (sizes == LARGE) return 32769 + next_random(state) % (65536u << next_random(state) % 7);
     if (kind < 820) return next_random(state) % 300;
     if (kind < 900) return next_random(state) % 5000;
     if (kind < 950) return next_random(state) % 33000;
@@ -259,8 +272,7 @@ static bool make_block(struct block *block, unsigned int *state, unsigned int ki
     if (kind == 0)
         block->mem = quick_debug_alloc(size, block->line = 1 + (int)(next_random(state) % 1000));
     else if (kind == 1) block->mem = heap_alloc_zeroed(heap, size, 0);
-    else if (!(block->mem = quick_alloc(size)))
-        block->mem = heap_alloc(heap, size, 0);
+    else block->mem = take(size);
     if (!block->mem) return false;
     CHECK(!((uintptr_t)block->mem & 15));
     for (i = 0; kind == 1 && i < size; i++) CHECK(!block->mem[i]);
@@ -393,7 +405,7 @@ static void act(unsigned int state, unsigned int count, bool alone)
             if (other) end_block(other);
             free(other);
         }
-        if (next_random(&state) % 4000 == 0) heap_trim(heap);
+        if (next_random(&state) % (sizes == WIDE ? 100 : 4000) == 0) heap_trim(heap);
         if (next_random(&state) % (alone ? 300 : 8000) == 0) view_blocks(blocks, alone);
         if (alone && next_random(&state) % 100 == 0)
         {
@@ -496,12 +508,22 @@ static void round_of_threads(unsigned int count, size_t limit, unsigned int refu
 }
 
 static void *contended;
+static size_t contended_size;
 static unsigned int arrived;
+
+/* Until this thread holds some of the size. */
+static void ask_often(size_t size)
+{
+    unsigned int i;
+
+    for (i = 0; i < 100; i++) CHECK(release(take(size)));
+}
 
 static void *free_it(void *context)
 {
     bool done;
 
+    if (contended_size > SLACK_TOP) ask_often(contended_size);
     __atomic_add_fetch(&arrived, 1, __ATOMIC_ACQ_REL);
     while (__atomic_load_n(&arrived, __ATOMIC_ACQUIRE) < 2) ;
     done = release(contended);
@@ -511,22 +533,157 @@ static void *free_it(void *context)
 }
 
 /* Two threads free one block at the same instant. */
-static void both_at_once(void)
+static void both_at_once(size_t size, unsigned int count)
 {
     void *first, *second;
     pthread_t thread;
     unsigned int i;
 
-    for (i = 0; i < 300; i++)
+    for (i = 0; i < count; i++)
     {
         arrived = 0;
-        contended = heap_alloc(heap, 40 + i, 0);
+        contended_size = size + i;
+        contended = heap_alloc(heap, contended_size, 0);
         pthread_create(&thread, NULL, free_it, NULL);
         first = free_it(NULL);
         pthread_join(thread, &second);
         if ((uintptr_t)first + (uintptr_t)second != 1) twice++;
     }
     CHECK(!twice);
+}
+
+#define HELD_SIZE 5000
+#define TAKEN 16
+
+static unsigned int count_held(void)
+{
+    unsigned int count = 0, i;
+    struct cache *cache;
+
+    for (cache = heap->caches; cache; cache = cache->next)
+    {
+        for (i = 0; cache->more && i < WIDE_COUNT; i++) count += cache->more->held_count[i];
+    }
+    return count;
+}
+
+/* Blocks that this thread then holds, and nobody any other. */
+static void hold(void **gone)
+{
+    unsigned int i, count = 0;
+    void *others[HELD_MOST];
+
+    ask_often(HELD_SIZE);
+    for (i = 0; i < HELD_MOST; i++) gone[i] = take(HELD_SIZE);
+    while (count_held() && count < HELD_MOST) others[count++] = take(HELD_SIZE);
+    for (i = 0; i < HELD_MOST; i++) CHECK(release(gone[i]));
+    CHECK(count_held() == HELD_MOST);
+    while (count) CHECK(release(others[--count]));
+}
+
+static void take_some(void **taken)
+{
+    unsigned int i;
+
+    for (i = 0; i < TAKEN; i++)
+    {
+        taken[i] = take(HELD_SIZE);
+        *(void ***)taken[i] = &taken[i];
+    }
+}
+
+static void free_some(void **taken)
+{
+    unsigned int i;
+
+    for (i = 0; i < TAKEN; i++)
+    {
+        CHECK(*(void ***)taken[i] == &taken[i]);
+        CHECK(release(taken[i]));
+    }
+}
+
+struct meddling
+{
+    void *gone[HELD_MOST], *taken[TAKEN];
+};
+
+static void *meddle(void *context)
+{
+    struct meddling *meddling = context;
+    unsigned int i;
+
+    for (i = 0; i < HELD_MOST; i++) check_refused(meddling->gone[i]);
+    ask_often(HELD_SIZE);
+    take_some(meddling->taken);
+    heap_thread_ended();
+    return NULL;
+}
+
+static void *trim(void *context)
+{
+    heap_trim(heap);
+    return context;
+}
+
+static void beside(void *(*act_there)(void *), void *context)
+{
+    pthread_t thread;
+
+    pthread_create(&thread, NULL, act_there, context);
+    pthread_join(thread, NULL);
+}
+
+/* A block that a thread holds is nobody else's, and live to nobody; until somebody sweeps, or it ends. */
+static void held_by_a_thread(void)
+{
+    struct heap_usage usage, seen = {0};
+    struct meddling meddling;
+    void *taken[TAKEN];
+    unsigned int i;
+
+    hold(meddling.gone);
+    for (i = 0; i < HELD_MOST; i++) check_refused(meddling.gone[i]);
+    beside(meddle, &meddling);
+    CHECK(count_held() == HELD_MOST);
+    take_some(taken);
+    heap_walk(heap, add_up, &seen);
+    heap_get_usage(heap, &usage);
+    CHECK(seen.live_blocks == 2 * TAKEN && usage.live_blocks == 2 * TAKEN);
+    CHECK(seen.live_bytes == 2 * TAKEN * HELD_SIZE && usage.live_bytes == 2 * TAKEN * HELD_SIZE);
+    free_some(taken);
+    free_some(meddling.taken);
+
+    heap_trim(heap);
+    hold(meddling.gone);
+    beside(trim, NULL);
+    CHECK(!count_held());
+    hold(meddling.gone);
+    heap_thread_ended();
+    CHECK(!count_held());
+}
+
+/* Chunks lie so that their pages have the same entries in the map, as long as it is small. */
+static void same_entries(void)
+{
+    unsigned int state = 5, i, turn;
+    struct block blocks[1000];
+
+    for (i = 0; i < ARRAY_SIZE(blocks); i++)
+    {
+        blocks[i].mem = take(blocks[i].size = 2 * SLACK_TOP);
+        fill(&blocks[i], (unsigned char)i);
+    }
+    for (turn = 0; turn < 100000 && heap->map_share == 1; turn++)
+    {
+        i = next_random(&state) % ARRAY_SIZE(blocks);
+        CHECK(release(blocks[i].mem));
+        blocks[i].mem = take(blocks[i].size);
+        fill(&blocks[i], (unsigned char)i);
+    }
+    CHECK(heap->map_share > 1);
+    for (i = 0; i < ARRAY_SIZE(blocks); i++) end_block(&blocks[i]);
+    check_given_back();
 }
 
 static void open_heap(unsigned int flags)
@@ -551,7 +708,7 @@ static void test(unsigned int flags, unsigned int rounds)
     unsigned int i;
 
     open_heap(HEAP_THREADSAFE | flags);
-    both_at_once();
+    both_at_once(40, 300);
     for (i = 0; i < rounds; i++)
     {
         round_of_threads(1, SIZE_MAX / 2, 0, 5 * i);
@@ -563,17 +720,31 @@ static void test(unsigned int flags, unsigned int rounds)
     close_heap();
 }
 
+static void test_wide(unsigned int rounds)
+{
+    unsigned int i;
+
+    open_heap(HEAP_THREADSAFE);
+    held_by_a_thread();
+    same_entries();
+    both_at_once(SLACK_TOP + 1, 100);
+    sizes = WIDE;
+    for (i = 0; i < rounds; i++) round_of_threads(8, 6000000, 0, 5 * i + 5);
+    sizes = MIXED;
+    close_heap();
+}
+
 /* A heap for each round: what a heap has been through stays with it. */
 static void test_alone(unsigned int flags, unsigned int rounds)
 {
     unsigned int i;
 
-    for (i = 0; i < 4 * rounds; i++)
+    for (i = 0; i < 5 * rounds; i++)
     {
         open_heap(flags);
-        large = i % 2;
-        act(i * 2654435761u + 77, turns / (large ? 4 : 2), true);
-        large = false;
+        sizes = i % 5 == 4 ? WIDE : i % 2 ? LARGE : MIXED;
+        act(i * 2654435761u + 77, turns / (sizes == LARGE ? 4 : 2), true);
+        sizes = MIXED;
         account.refused_of_1024 = native_refused_of_1024 = 0;
         if (flags & HEAP_THREADSAFE) check_given_back();
         close_heap();
@@ -589,6 +760,7 @@ int main(int argc, char **argv)
     test_alone(0, rounds);
     test_alone(HEAP_THREADSAFE, rounds);
     test_alone(HEAP_SYSTEM, rounds);
+    test_wide(rounds);
     test(0, rounds);
     test(HEAP_SYSTEM, rounds);
     puts(failures ? "heap-native: FAILED" : "heap-native: passed");

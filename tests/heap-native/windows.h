@@ -42,6 +42,7 @@ typedef int BOOL;
 
 #define HEAP_REALLOC_IN_PLACE_ONLY 0x10
 #define NATIVE_ROOM 0xf0000
+#define NATIVE_STEP ((size_t)1 << 21)
 
 /* Now and then there is no memory. */
 bool native_refuses(void);
@@ -73,11 +74,16 @@ static inline HANDLE HeapCreate(DWORD flags, size_t first, size_t most)
 static inline void *HeapAlloc(HANDLE handle, DWORD flags, size_t size)
 {
     struct native_heap *heap = handle;
-    /* As seen under Wine 8.0, most of what is long can be made longer in place. */
-    size_t room = size >= 0xf000 && size < NATIVE_ROOM ? NATIVE_ROOM : size;
+    /* As seen under Wine 8.0, most of what is long can be made longer in place. Besides, it lies so that its
+     * pages have the entries of others in the page map. */
+    bool is_long = size >= 0xf000;
+    size_t room = is_long && size < NATIVE_ROOM ? NATIVE_ROOM : size;
     struct native_block *block;
+    void *mem;
 
-    if (size > SIZE_MAX / 4 || native_refuses() || !(block = malloc(sizeof(*block) + room))) return NULL;
+    if (size > SIZE_MAX / 4 || native_refuses()) return NULL;
+    if (posix_memalign(&mem, is_long ? NATIVE_STEP : 16, sizeof(*block) + room)) return NULL;
+    block = mem;
     block->room = room;
     if (flags & HEAP_ZERO_MEMORY) memset(block + 1, 0, size);
     pthread_mutex_lock(&heap->lock);
