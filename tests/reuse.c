@@ -442,6 +442,19 @@ static DWORD WINAPI ask_and_rest(void *arg)
     return 0;
 }
 
+static void join_resting(HANDLE *threads)
+{
+    unsigned int i;
+
+    SetEvent(resting.end);
+    for (i = 0; i < RESTING; i++)
+    {
+        join_thread(threads[i]);
+        CloseHandle(resting.done[i]);
+    }
+    CloseHandle(resting.end);
+}
+
 static void test_little_held_by_threads_that_rest(void **state)
 {
     HANDLE threads[RESTING];
@@ -463,15 +476,98 @@ static void test_little_held_by_threads_that_rest(void **state)
         assert_int_equal(WaitForSingleObject(resting.done[i], 60000), WAIT_OBJECT_0);
     if (committed(host) - before >= 4 * MIB)
         fail_msg("0x%x bytes are committed", (unsigned int)(committed(host) - before));
-    SetEvent(resting.end);
-    for (i = 0; i < RESTING; i++)
-    {
-        join_thread(threads[i]);
-        CloseHandle(resting.done[i]);
-    }
-    CloseHandle(resting.end);
+    join_resting(threads);
     assert_verdict(&resting.verdict);
     assert_equal_64(get_statistics(host).heapLiveBlocks, 0);
+}
+
+/* Of wide sizes that it asks for often a thread holds some blocks: nearly half a MiB of these seven sizes.
+ * Nothing of that is live, and what is left in the end are the threads' tables. */
+#define HELD_BY_ALL (24 * MIB)
+#define HELD_BY_NONE MIB
+
+static void ask_often(struct host *host, SIZE_T size, struct verdict *verdict)
+{
+    unsigned int i;
+    void *mem;
+
+    for (i = 0; i < 200; i++)
+    {
+        mem = NULL;
+        expect(verdict, IHostMalloc_Alloc(host->malloc, size, eTaskCritical, &mem) == S_OK);
+        expect(verdict, mem && IHostMalloc_Free(host->malloc, mem) == S_OK);
+    }
+}
+
+static DWORD WINAPI ask_often_and_rest(void *arg)
+{
+    SIZE_T size;
+
+    for (size = SLACK_TOP + 512; size <= CLASS_TOP; size += SLACK_TOP)
+        ask_often(resting.host, size, &resting.verdict);
+    SetEvent(*(HANDLE *)arg);
+    WaitForSingleObject(resting.end, 120000);
+    return 0;
+}
+
+/* Threads that rest, or have ended. With a limit that has room for what few of them hold. */
+static void give_back_held(struct host *host, bool ended, bool limited)
+{
+    HANDLE threads[RESTING];
+    ULONGLONG before;
+    unsigned int i;
+    char *mem;
+
+    resting.host = host;
+    resting.verdict.line = 0;
+    resting.end = CreateEventW(NULL, TRUE, FALSE, NULL);
+    assert_hr(IHostMalloc_Free(host->malloc, alloc(host, 1)), S_OK);
+    before = committed(host);
+    if (limited)
+        assert_hr(IMscoreeHostMemory_SetLimit(host->accounts, before + HELD_BY_ALL / 3, 0, 0), S_OK);
+    for (i = 0; i < RESTING; i++)
+    {
+        resting.done[i] = CreateEventW(NULL, TRUE, FALSE, NULL);
+        threads[i] = start_thread(ask_often_and_rest, &resting.done[i]);
+    }
+    for (i = 0; i < RESTING; i++)
+        assert_int_equal(WaitForSingleObject(resting.done[i], 60000), WAIT_OBJECT_0);
+    if (ended) join_resting(threads);
+    if (limited)
+    {
+        mem = new_large(host, HELD_BY_ALL / 3 - HELD_BY_NONE);
+        free_large(host, mem, HELD_BY_ALL / 3 - HELD_BY_NONE);
+    }
+    assert_hr(IMscoreeHostMemory_Trim(host->accounts, NULL), S_OK);
+    if (committed(host) - before >= HELD_BY_NONE)
+        fail_msg("0x%x bytes are committed", (unsigned int)(committed(host) - before));
+    if (!ended) join_resting(threads);
+    assert_verdict(&resting.verdict);
+    assert_equal_64(get_statistics(host).heapLiveBlocks, 0);
+}
+
+static void test_wide_held_by_threads_that_rest(void **state)
+{
+    test_begin();
+    give_back_held(*state, false, false);
+}
+
+static void test_wide_held_by_threads_that_rest_at_the_limit(void **state)
+{
+    test_begin();
+    give_back_held(*state, false, true);
+}
+
+static void test_wide_held_by_threads_that_ended(void **state)
+{
+    test_begin();
+    give_back_held(*state, true, false);
+}
+
+static void test_wide_held_by_threads_that_ended_at_the_limit(void **state)
+{
+    test_begin();
+    give_back_held(*state, true, true);
 }
 
 #define SLOTS 16
@@ -800,6 +896,94 @@ static void test_large_pointers_refused(void **state)
     }
 }
 
+/* ---- wide blocks that a thread holds ---- */
+
+#define TWICE 8
+#define TAKEN 24        /* twice that is not yet often */
+
+struct stranger
+{
+    struct host *host;
+    char *freed[TWICE], *taken[TAKEN];
+    bool frees;
+    struct verdict verdict;
+};
+
+/* Frees what is free, and takes some. */
+static DWORD WINAPI run_stranger(void *arg)
+{
+    struct stranger *stranger = arg;
+    const SIZE_T size = 2 * SLACK_TOP;
+    struct host *host = stranger->host;
+    unsigned int i;
+    void *mem;
+
+    for (i = 0; stranger->frees && i < TWICE; i++)
+        expect(&stranger->verdict,
+                IHostMalloc_Free(host->malloc, stranger->freed[i]) == HOST_E_INVALIDOPERATION);
+    for (i = 0; i < TAKEN; i++)
+    {
+        mem = NULL;
+        expect(&stranger->verdict, IHostMalloc_Alloc(host->malloc, size, eTaskCritical, &mem) == S_OK);
+        if ((stranger->taken[i] = mem)) write_marks(mem, size);
+    }
+    return 0;
+}
+
+/* Blocks of which this thread holds some for its next requests. Freed again they are no one else's, nor its
+ * own twice. */
+static void free_twice(struct host *host, bool by_a_stranger)
+{
+    const SIZE_T size = 2 * SLACK_TOP;
+    struct stranger stranger = {.host = host, .frees = by_a_stranger};
+    char *taken[2 * TAKEN];
+    unsigned int i, j;
+    SIZE_T count = 1;
+
+    ask_often(host, size, &stranger.verdict);
+    for (i = 0; i < TWICE; i++) stranger.freed[i] = new_large(host, size);
+    for (i = 0; i < TWICE; i++) free_large(host, stranger.freed[i], size);
+    for (i = 0; !by_a_stranger && i < TWICE; i++) assert_refused(host, stranger.freed[i]);
+    assert_hr(IMscoreeHostMalloc_GetBlocks(host->blocks, 0, NULL, &count), S_OK);
+    assert_int_equal(count, 0);
+    assert_equal_64(get_statistics(host).heapLiveBlocks, 0);
+    join_thread(start_thread(run_stranger, &stranger));
+    assert_verdict(&stranger.verdict);
+    for (i = 0; i < TAKEN; i++)
+    {
+        taken[i] = new_large(host, size);
+        taken[TAKEN + i] = stranger.taken[i];
+    }
+    assert_equal_64(get_statistics(host).heapLiveBlocks, ARRAY_SIZE(taken));
+    assert_hr(IMscoreeHostMalloc_GetBlocks(host->blocks, 0, NULL, &count), S_OK);
+    assert_int_equal(count, ARRAY_SIZE(taken));
+    for (i = 0; i < ARRAY_SIZE(taken); i++)
+    {
+        for (j = 0; j < i; j++) assert_ptr_not_equal(taken[i], taken[j]);
+    }
+    for (i = 0; i < ARRAY_SIZE(taken); i++) free_large(host, taken[i], size);
+    assert_all_freed(host);
+}
+
+static void test_wide_freed_twice(void **state)
+{
+    struct host *host = *state;
+
+    test_begin();
+    free_twice(host, false);
+    /* A Free and a ReAlloc of each. */
+    assert_equal_64(get_statistics(host).invalidFrees, 2 * TWICE);
+}
+
+static void test_wide_freed_again_by_another_thread(void **state)
+{
+    struct host *host = *state;
+
+    test_begin();
+    free_twice(host, true);
+    assert_equal_64(get_statistics(host).invalidFrees, TWICE);
+}
+
 /* ---- large blocks and several threads ---- */
 
 #define WORKERS 4
@@ -1064,6 +1248,10 @@ int main(void)
         host_test(test_wide_used_for_small_ones),
         host_test(test_small_used_for_other_sizes),
         host_test(test_little_held_by_threads_that_rest),
+        host_test(test_wide_held_by_threads_that_rest),
+        host_test(test_wide_held_by_threads_that_rest_at_the_limit),
+        host_test(test_wide_held_by_threads_that_ended),
+        host_test(test_wide_held_by_threads_that_ended_at_the_limit),
         host_test(test_large_used_again),
         host_test(test_large_replaced),
         host_test(test_large_cut_and_merged),
@@ -1073,6 +1261,8 @@ int main(void)
         host_test(test_large_grown_and_shrunk),
         host_test(test_large_shrunk_and_freed),
         host_test(test_large_pointers_refused),
+        host_test(test_wide_freed_twice),
+        host_test(test_wide_freed_again_by_another_thread),
         host_test(test_large_freed_by_another_thread),
         host_test(test_wide_freed_in_a_ring),
         host_test(test_large_freed_in_a_ring),
