@@ -16,8 +16,11 @@
 #include "heap_private.h"
 
 #define SEARCH_SPANS 24                 /* each 1 ns */
+#define SEARCH_MANY 256                 /* before more is done than to search */
 #define SEARCH_BINS 9                   /* the request's own and an octave above */
 #define LIMBO_MOST 64
+#define MERGE_MANY 256                  /* spans to walk through: not at each request; */
+#define MERGE_WALK 64                   /* so many for each */
 #define KEEP_TOP ((size_t)32 << 20)     /* free, when more is asked from the system */
 
 /* One bin for each page count to 15, then eight to each octave. */
@@ -36,9 +39,9 @@ static inline __attribute__((always_inline)) bool fits(const struct span *span, 
             && span->page_count - pages <= (PEEK(span->kind) == SPAN_RUN ? pages : pages / 4);
 }
 
-static struct span *__attribute__((noinline)) search(struct large_bins *bins, size_t pages)
+static struct span *__attribute__((noinline)) search(struct large_bins *bins, size_t pages, unsigned int left)
 {
-    unsigned int bin = bin_of(pages), end = bin + SEARCH_BINS, left = SEARCH_SPANS;
+    unsigned int bin = bin_of(pages), end = bin + SEARCH_BINS;
     struct span *span, *first;
 
     if (end > LARGE_BINS) end = LARGE_BINS;
@@ -68,7 +71,7 @@ static inline __attribute__((always_inline)) struct span *find(struct large_bins
         if (fits(span, pages)) return span;
         if (fits(span = span->next, pages)) return *bin = span;
     }
-    return search(bins, pages);
+    return search(bins, pages, SEARCH_SPANS);
 }
 
 static void link_large(struct large_bins *bins, struct span *span)
@@ -188,7 +191,7 @@ static unsigned int spare_pages(const struct span *span)
 }
 
 /* The pages that blocks in these bins do not need, for a while as if they were free. */
-static struct span *offer(struct large_bins *bins, struct span *offered)
+static struct span *offer(struct large_bins *bins, struct span *offered, unsigned int *walked)
 {
     unsigned int bin, page;
     struct span *span;
@@ -198,6 +201,7 @@ static struct span *offer(struct large_bins *bins, struct span *offered)
         if (!(span = bins->bin[bin])) continue;
         do
         {
+            ++*walked;
             if (!(span->offered = spare_pages(span))) continue;
             page = span_page(span) + span->page_count - span->offered;
             heap_run_turn(span->chunk, page, span->offered, true);
@@ -210,16 +214,24 @@ static struct span *offer(struct large_bins *bins, struct span *offered)
 }
 
 /* Pages in a row that are free, or that everybody's blocks do not need, nor those of the cache, which may be
- * NULL. Only those blocks make room: each that is gone has to be made anew. NULL: no such row. */
+ * NULL. Only those blocks make room: each that is gone has to be made anew. NULL: no such row; or it is too
+ * soon to walk through many blocks again, and the heap had better grow. */
 static char *merge(struct heap *heap, struct cache *cache, unsigned int pages, struct chunk **chunk,
         unsigned int *page)
 {
-    struct span *span, *offered = offer(&heap->large, NULL);
+    unsigned int from, end, walked = 0;
+    struct span *span, *offered;
     struct large_bins *bins;
-    unsigned int from, end;
     char *base;
 
-    if (cache && cache->large) offered = offer(cache->large, offered);
+    if (heap->merge_wait)
+    {
+        heap->merge_wait--;
+        return NULL;
+    }
+    offered = offer(&heap->large, NULL, &walked);
+    if (cache && cache->large) offered = offer(cache->large, offered, &walked);
+    heap->merge_wait = walked < MERGE_MANY ? 0 : walked / MERGE_WALK;
     base = heap_run_take_tight(heap, pages, chunk, page);
     for (span = offered; span; span = offered)
     {
@@ -358,7 +370,7 @@ void *heap_large_take(struct heap *heap, struct cache *cache, size_t size, struc
     /* In this order, so that other free blocks stay what they are for as long as can be. */
     else if (!(base = heap_run_take_tight(heap, (unsigned int)pages, &chunk, &page)))
     {
-        if ((span = cut(bins, pages)))
+        if ((span = cut(bins, pages)) || (span = search(bins, pages, SEARCH_MANY)))
         {
             need->pages = 0;
             return use(span, size);
@@ -440,6 +452,7 @@ static size_t retire_all(struct heap *heap, enum large_age age)
  * heap_large_recycle, when nobody can be looking at them any more. */
 void heap_large_retire(struct heap *heap, enum large_age age)
 {
+    if (age != LARGE_NONE) heap->merge_wait = 0;
     if (retire_all(heap, age) > KEEP_TOP >> PAGE_SHIFT) retire_all(heap, LARGE_ALL);
 }
 

@@ -217,6 +217,7 @@ struct heap
     size_t vain_live;                   /* live at the last look */
     size_t tended_live;
     size_t look_again;                  /* chunk_bytes, from which on a look for free spans may pay */
+    unsigned int merge_wait;            /* so many requests for large blocks do not look for what to merge */
     bool retired;                       /* spans, since it last grew */
     unsigned int clashes;               /* of pages in the map, since */
     unsigned int clashed_at;
