@@ -50,10 +50,14 @@ static struct span *__attribute__((noinline)) search(struct large_bins *bins, si
         if (!(span = first = bins->bin[bin])) continue;
         do
         {
-            if (fits(span, pages)) return bins->bin[bin] = span;
-            if (--left) continue;
-            bins->bin[bin] = span;
-            return NULL;
+            if (!fits(span, pages))
+            {
+                if (--left) continue;
+                POKE(bins->bin[bin], span);
+                return NULL;
+            }
+            POKE(bins->bin[bin], span);
+            return span;
         }
         while ((span = span->next) != first);
     }
@@ -69,7 +73,11 @@ static inline __attribute__((always_inline)) struct span *find(struct large_bins
     if (likely(span))
     {
         if (fits(span, pages)) return span;
-        if (fits(span = span->next, pages)) return *bin = span;
+        if (fits(span = span->next, pages))
+        {
+            POKE(*bin, span);
+            return span;
+        }
     }
     return search(bins, pages, SEARCH_SPANS);
 }
@@ -422,15 +430,33 @@ bool heap_large_resize(struct span *span, size_t size)
     return true;
 }
 
+/* The owner may be turning the rings. */
+static void change_bias(struct large_bins *bins, const void *from, void *to)
+{
+    struct span *span, *first;
+    unsigned int bin;
+
+    for (bin = 0; bin < LARGE_BINS; bin++)
+    {
+        if (!(span = first = PEEK(bins->bin[bin]))) continue;
+        do
+        {
+            if (PEEK(span->bias) == from) __atomic_store_n(&span->bias, to, __ATOMIC_RELEASE);
+        }
+        while ((span = span->next) != first);
+    }
+}
+
 /* Under the lock. Another thread is about to free a block that only its owner could free until now. False:
- * the owner does not come to rest. */
+ * the owner does not come to rest. A barrier costs more than a look at all that the owner has, and where
+ * one is freed elsewhere others will be. */
 bool heap_large_share(struct heap *heap, struct span *span)
 {
     struct cache *owner = span->owner;
 
-    __atomic_store_n(&span->bias, BIAS_CHANGING, __ATOMIC_RELEASE);
+    change_bias(owner->large, owner, BIAS_CHANGING);
     heap_caches_quiet(heap, owner, true);
-    __atomic_store_n(&span->bias, owner->quiet ? BIAS_SHARED : (void *)owner, __ATOMIC_RELEASE);
+    change_bias(owner->large, BIAS_CHANGING, owner->quiet ? BIAS_SHARED : (void *)owner);
     owner->large_shared = true;
     return owner->quiet;
 }
