@@ -140,11 +140,25 @@ static void free_large(struct host *host, char *mem, SIZE_T size)
     assert_hr(IHostMalloc_Free(host->malloc, mem), S_OK);
 }
 
+#define LITTLE (5 * MIB)
+
+static void assert_all_freed(struct host *host)
+{
+    HOST_MEMORY_STATISTICS stats = get_statistics(host);
+    SIZE_T count = 1;
+
+    assert_equal_64(stats.heapLiveBlocks, 0);
+    assert_equal_64(stats.heapLiveBytes, 0);
+    assert_hr(IMscoreeHostMalloc_GetBlocks(host->blocks, 0, NULL, &count), S_OK);
+    assert_int_equal(count, 0);
+    assert_hr(IMscoreeHostMemory_Trim(host->accounts, NULL), S_OK);
+    assert_true(committed(host) < LITTLE);
+}
+
 /* ---- given back by time ---- */
 
 #define LOAD (32 * MIB)
 #define LARGE_LOAD (16 * MIB)       /* from more than 32 MiB of free large blocks on age is not asked */
-#define LITTLE (5 * MIB)
 #define GIVE_BACK 5000      /* milliseconds; half a second is usual */
 
 enum kind
@@ -570,6 +584,99 @@ static void test_wide_held_by_threads_that_ended_at_the_limit(void **state)
     give_back_held(*state, true, true);
 }
 
+/* Threads that ask for wide blocks all at once, again and again. Each keeps its last haul, and rests. */
+#define CROWD 4
+#define HAUL 64
+#define HAULS 1500
+#define CROWD_LIMIT (2 * CROWD * HAUL * CLASS_TOP)
+
+struct busy
+{
+    HANDLE ready;
+    unsigned int seed;
+    SIZE_T size[HAUL];
+    char *mem[HAUL];
+};
+
+static DWORD WINAPI haul_and_rest(void *arg)
+{
+    struct busy *busy = arg;
+    unsigned int turn, i;
+
+    for (turn = 0; turn < HAULS; turn++)
+    {
+        for (i = 0; i < HAUL; i++)
+        {
+            if (turn)
+            {
+                expect(&resting.verdict, has_marks(busy->mem[i], busy->size[i]));
+                expect(&resting.verdict, IHostMalloc_Free(resting.host->malloc, busy->mem[i]) == S_OK);
+            }
+            busy->mem[i] = NULL;
+            busy->size[i] = wide_size(&busy->seed);
+            expect(&resting.verdict, IHostMalloc_Alloc(resting.host->malloc, busy->size[i], eTaskCritical,
+                    (void **)&busy->mem[i]) == S_OK);
+            if (busy->mem[i]) write_marks(busy->mem[i], busy->size[i]);
+        }
+    }
+    SetEvent(busy->ready);
+    WaitForSingleObject(resting.end, 120000);
+    return 0;
+}
+
+/* What such threads have made room for is not theirs for ever. */
+static void test_wide_of_threads_in_a_crowd(void **state)
+{
+    static struct busy busy[CROWD];
+    struct host *host = *state;
+    HANDLE threads[CROWD];
+    SIZE_T count = 0, size;
+    ULONGLONG before;
+    unsigned int i, k;
+
+    test_begin();
+    resting.host = host;
+    resting.verdict.line = 0;
+    resting.end = CreateEventW(NULL, TRUE, FALSE, NULL);
+    assert_hr(IHostMalloc_Free(host->malloc, alloc(host, 1)), S_OK);
+    before = committed(host);
+    assert_hr(IMscoreeHostMemory_SetLimit(host->accounts, before + CROWD_LIMIT, 0, 0), S_OK);
+    for (i = 0; i < CROWD; i++)
+    {
+        busy[i] = (struct busy){.ready = CreateEventW(NULL, TRUE, FALSE, NULL), .seed = 31 + i};
+        threads[i] = start_thread(haul_and_rest, &busy[i]);
+    }
+    for (i = 0; i < CROWD; i++)
+        assert_int_equal(WaitForSingleObject(busy[i].ready, 120000), WAIT_OBJECT_0);
+    assert_verdict(&resting.verdict);
+    assert_hr(IMscoreeHostMalloc_GetBlocks(host->blocks, 0, NULL, &count), S_OK);
+    assert_int_equal(count, CROWD * HAUL);
+    for (i = 0; i < CROWD; i++)
+    {
+        for (k = 0; k < HAUL; k++)
+        {
+            assert_hr(IMscoreeHostMalloc_GetSize(host->blocks, busy[i].mem[k], &size), S_OK);
+            assert_int_equal(size, busy[i].size[k]);
+            assert_refused(host, busy[i].mem[k] + MEMORY_ALLOCATION_ALIGNMENT);
+            free_large(host, busy[i].mem[k], size);
+            assert_refused(host, busy[i].mem[k]);
+        }
+    }
+    size = CROWD_LIMIT - HELD_BY_NONE;
+    free_large(host, new_large(host, size), size);
+    assert_hr(IMscoreeHostMemory_Trim(host->accounts, NULL), S_OK);
+    if (committed(host) - before >= HELD_BY_NONE)
+        fail_msg("0x%x bytes are committed", (unsigned int)(committed(host) - before));
+    SetEvent(resting.end);
+    for (i = 0; i < CROWD; i++)
+    {
+        join_thread(threads[i]);
+        CloseHandle(busy[i].ready);
+    }
+    CloseHandle(resting.end);
+    assert_all_freed(host);
+}
+
 #define SLOTS 16
 #define ROUND 6
 
@@ -730,19 +837,6 @@ static void test_large_neighbours_merged(void **state)
     assert_true(pairs >= SLOTS / 2);
     for (i = 0; i < SLOTS; i++) free_large(host, sorted[i], size);
     assert_equal_64(get_statistics(host).heapLiveBlocks, 0);
-}
-
-static void assert_all_freed(struct host *host)
-{
-    HOST_MEMORY_STATISTICS stats = get_statistics(host);
-    SIZE_T count = 1;
-
-    assert_equal_64(stats.heapLiveBlocks, 0);
-    assert_equal_64(stats.heapLiveBytes, 0);
-    assert_hr(IMscoreeHostMalloc_GetBlocks(host->blocks, 0, NULL, &count), S_OK);
-    assert_int_equal(count, 0);
-    assert_hr(IMscoreeHostMemory_Trim(host->accounts, NULL), S_OK);
-    assert_true(committed(host) < LITTLE);
 }
 
 /* Blocks that became small where they lie, and were freed then, are not taken for what they were. */
@@ -1252,6 +1346,7 @@ int main(void)
         host_test(test_wide_held_by_threads_that_rest_at_the_limit),
         host_test(test_wide_held_by_threads_that_ended),
         host_test(test_wide_held_by_threads_that_ended_at_the_limit),
+        host_test(test_wide_of_threads_in_a_crowd),
         host_test(test_large_used_again),
         host_test(test_large_replaced),
         host_test(test_large_cut_and_merged),

@@ -39,11 +39,12 @@
  * that all share, under the lock: windows of each class, held by each of 200 threads, were a twentieth of
  * a heap. Then it takes windows, small ones, from spans that all share, and once it has used a few it has
  * spans of its own. When it ends, its cache waits for the next thread to begin, blocks that others still
- * use and all (heap_cache.c). Blocks from 4 to 32 KiB always come from spans that all share: of the sizes
- * that a thread asks for often, it holds some that it freed for its next requests (STATE_HELD), until
- * somebody sweeps. The tables of a thread's own spans lie together: side by side in one page with those of
- * another, they made two threads on two processors 18 % slower, since processors fetch neighbouring lines
- * too.
+ * use and all (heap_cache.c). Blocks from 4 to 32 KiB come from spans that all share: of the sizes that a
+ * thread asks for often, it holds some that it freed for its next requests (STATE_HELD), until somebody
+ * sweeps. Only one that has met others at the lock again and again has spans of its own of these too; had
+ * each that asks often, heaps with many threads would be a fortieth larger. The tables of a thread's own
+ * spans lie together: side by side in one page with those of another, they made two threads on two
+ * processors 18 % slower, since processors fetch neighbouring lines too.
  *
  * Counters. Live bytes are the peak less the room below it. Threads hold parts of the room, and count in
  * those alone: both counters in one word, which one test finds to have left its range.
@@ -316,8 +317,8 @@ static bool holds_wide(struct heap *heap, struct cache *cache, unsigned int clas
     return true;
 }
 
-/* Under the lock. */
-static void *try_common(struct heap *heap, struct cache *cache, size_t size, struct heap_need *need)
+/* Under the lock; met: which others had. */
+static void *try_common(struct heap *heap, struct cache *cache, size_t size, bool met, struct heap_need *need)
 {
     unsigned int class;
     bool hold;
@@ -328,6 +329,9 @@ static void *try_common(struct heap *heap, struct cache *cache, size_t size, str
     class = heap_class_of(size);
     hold = class >= CACHED_COUNT && holds_wide(heap, cache, class, need);
     if (need->meta) return NULL;
+    if (hold && met && cache->more->met < WIDE_OWN_AFTER) cache->more->met++;
+    if (hold && cache->more->met >= WIDE_OWN_AFTER)
+        return heap_cache_refill_wide(heap, cache, class, need) ? heap_span_take(cache, class, size) : NULL;
     if (!cursor_of(heap->common, class)->bits && !heap_cache_refill_shared(heap, heap->common, class, need))
         return NULL;
     mem = heap_span_take(heap->common, class, size);
@@ -354,8 +358,8 @@ static bool is_rare(struct heap *heap, struct cache *cache, unsigned int class)
 
 static void *try_alloc(struct heap *heap, struct cache *cache, size_t size, struct heap_need *need)
 {
+    bool wide = true, met;
     unsigned int class;
-    bool wide = true;
     void *mem;
 
     if (cache && size <= SLACK_TOP)
@@ -376,9 +380,10 @@ static void *try_alloc(struct heap *heap, struct cache *cache, size_t size, stru
             return mem;
         }
     }
+    met = PEEK(heap->lock.held);
     /* A thread died in here: what is behind the lock cannot be used any more. */
     if (!lock_acquire(&heap->lock)) return end_of_process(heap, size);
-    mem = try_common(heap, cache, size, need);
+    mem = try_common(heap, cache, size, met, need);
     if (mem && !cache) heap_count_in(heap->common, size);
     lock_release(&heap->lock);
     if (mem && cache) heap_count_in(cache, size);
@@ -636,6 +641,7 @@ static bool walk_list(struct span *span, struct walk *walk)
 void heap_walk(struct heap *heap, bool (*visit)(void *context, const struct heap_block *block), void *context)
 {
     struct walk walk = { visit, context };
+    struct span_list *list;
     struct cache *cache;
     unsigned int class;
     bool more;
@@ -655,8 +661,10 @@ void heap_walk(struct heap *heap, bool (*visit)(void *context, const struct heap
     {
         if (!cache->quiet) continue;
         if (cache->large) more = heap_large_walk(cache->large, walk_span, &walk);
-        for (class = 0; class < CACHED_COUNT && cache->own && more; class++)
-            more = walk_list(cache->own->list[class].first, &walk);
+        for (class = 0; class < CLASS_COUNT && more; class++)
+        {
+            if ((list = own_list(cache, class))) more = walk_list(list->first, &walk);
+        }
     }
     heap_caches_go(heap, NULL);
     lock_release(&heap->lock);

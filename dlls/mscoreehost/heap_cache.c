@@ -305,6 +305,7 @@ static bool fill_own(struct heap *heap, struct cache *cache, unsigned int class,
         struct heap_need *need)
 {
     struct home *home = home_of(cache, class);
+    struct span_list *list;
     struct span *span;
 
     if (!cache->own)
@@ -315,13 +316,11 @@ static bool fill_own(struct heap *heap, struct cache *cache, unsigned int class,
         memset(own, 0, sizeof(*own));
         cache->own = own;
     }
-    if ((span = heap_span_new(heap, cache, class, least, need)))
-    {
-        cache->own->list[class].at = span;
-        cache->own->list[class].at_window = 0;
-        heap_span_search(&cache->own->list[class], cursor_of(cache, class), home);
-    }
-    return span != NULL;
+    if (!(span = heap_span_new(heap, cache, class, least, need))) return false;
+    list = own_list(cache, class);
+    list->at = span;
+    list->at_window = 0;
+    return heap_span_search(list, cursor_of(cache, class), home);
 }
 
 /* Under the lock, once in each turn of the heap. What the thread takes next comes from the oldest chunks, and
@@ -349,6 +348,22 @@ bool heap_cache_refill_shared(struct heap *heap, struct cache *cache, unsigned i
     list->at = span;
     list->at_window = 0;
     return heap_span_search(list, cursor, home);
+}
+
+/* Under the lock: blocks of a class above SLACK_TOP, of the thread's own spans. */
+bool heap_cache_refill_wide(struct heap *heap, struct cache *cache, unsigned int class,
+        struct heap_need *need)
+{
+    struct wide_windows *wide = cache->wide;
+
+    if (!wide)
+    {
+        if (!(wide = heap_meta_take(heap, sizeof(*wide), need))) return false;
+        memset(wide, 0, sizeof(*wide));
+        cache->wide = wide;
+    }
+    return cursor_of(cache, class)->bits || heap_span_search_own(cache, class)
+            || fill_own(heap, cache, class, 0, need);
 }
 
 /* The cursor of the class, to SLACK_TOP, of a thread has run out: more blocks for it. Without the lock. */

@@ -165,7 +165,7 @@ struct cache
     uint16_t turn;              /* of the heap, when it last let go of what it holds ready */
     struct heap *heap;
     struct cache_more *more;
-    struct wide_windows *wide;  /* of the one that all share */
+    struct wide_windows *wide;  /* of the one that all share, and of few others */
     intptr_t returned;          /* bytes freed, less those taken since, as far as others were told */
     uint64_t raised_bytes;      /* what this thread has added to the peaks */
     uint64_t raised_blocks;

@@ -30,7 +30,7 @@ static inline unsigned int count_bits(mask_t bits)
 
 /* Size classes: 16 to 128 bytes in steps of 16, then eight to each octave (sixteen from 2 to 4 KiB), to 32
  * KiB. Larger blocks are runs of pages. Threads have spans of their own of the first CACHED_COUNT, which are
- * SPAN_SMALL; the others are SPAN_WIDE, and all share them. */
+ * SPAN_SMALL; the others are SPAN_WIDE, and nearly always all share them. */
 #define CLASS_COUNT 80
 #define CLASS_TOP 32768
 #define CACHED_COUNT 56
@@ -79,17 +79,19 @@ struct cache_more
     struct home homes[CACHED_COUNT - FIRST_COUNT];
     uintptr_t held[WIDE_COUNT][HELD_MOST];
     uint8_t held_count[WIDE_COUNT];
-    uint8_t asked[WIDE_COUNT];          /* requests so far, to HOLD_AFTER */
+    uint8_t asked[WIDE_COUNT];          /* times under the lock so far, to HOLD_AFTER */
+    uint16_t met;                       /* times that another had the lock, to WIDE_OWN_AFTER */
 };
 
-/* The windows of wide blocks, which are everybody's. */
+/* The windows of wide blocks: everybody's, or of a thread with spans of its own. */
 struct wide_windows
 {
     struct cursor cursors[WIDE_COUNT];
     struct home homes[WIDE_COUNT];
+    struct span_list list[WIDE_COUNT];      /* not everybody's */
 };
 
-/* Of a class above CACHED_COUNT: cache is the common one. */
+/* Of a class from CACHED_COUNT on: the cache has them. */
 static inline struct cursor *cursor_of(struct cache *cache, unsigned int class)
 {
     if (class >= CACHED_COUNT) return &cache->wide->cursors[class - CACHED_COUNT];
@@ -146,6 +148,13 @@ struct own_spans
     struct span_list list[CACHED_COUNT];
     struct pool pool;
 };
+
+/* NULL: none. */
+static inline struct span_list *own_list(struct cache *cache, unsigned int class)
+{
+    if (class >= CACHED_COUNT) return cache->wide ? &cache->wide->list[class - CACHED_COUNT] : NULL;
+    return cache->own ? &cache->own->list[class] : NULL;
+}
 
 /* Page number to span, for 4 MiB of addresses. */
 #define REGION_SHIFT 22
@@ -246,6 +255,7 @@ struct heap_need
 
 #define HOLD_AFTER 16       /* turns of a class, one or two a request, until a thread holds a window of it; */
 #define BUSY_AFTER 32       /* windows of all classes, after which it has spans of its own for any */
+#define WIDE_OWN_AFTER 1000 /* waits for the lock, after which it has them above SLACK_TOP too */
 
 /* heap.c */
 bool heap_grow(struct heap *heap, const struct heap_need *need, unsigned int level);
@@ -327,6 +337,8 @@ struct cache *heap_cache_create(struct heap *heap, struct heap_need *need);
 bool heap_cache_widen(struct cache *cache, struct heap_need *need);
 struct cache *heap_cache_get(struct heap *heap, unsigned int level, bool may_grow);
 bool heap_cache_refill(struct heap *heap, struct cache *cache, unsigned int class, struct heap_need *need);
+bool heap_cache_refill_wide(struct heap *heap, struct cache *cache, unsigned int class,
+        struct heap_need *need);
 bool heap_cache_refill_shared(struct heap *heap, struct cache *cache, unsigned int class,
         struct heap_need *need);
 void heap_cache_catch_up(struct heap *heap, struct cache *cache);

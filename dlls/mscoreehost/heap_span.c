@@ -171,13 +171,14 @@ bool heap_span_search(struct span_list *list, struct cursor *cursor, struct home
 static inline __attribute__((always_inline)) bool search_own(struct cache *cache, struct cursor *cursor,
         struct home *home, unsigned int class)
 {
+    struct span_list *list = own_list(cache, class);
     bool found = false;
 
-    if (!cache->own) return false;
+    if (!list) return false;
     POKE(cache->busy, 1);
     __asm__ volatile("" ::: "memory");
     if (!__atomic_load_n(&cache->stopped, __ATOMIC_ACQUIRE) && (!home->span || home->span->owner == cache))
-        found = search(&cache->own->list[class], cursor, home);
+        found = search(list, cursor, home);
     __atomic_store_n(&cache->busy, 0, __ATOMIC_RELEASE);
     return found;
 }
@@ -253,8 +254,8 @@ void *heap_span_take(struct cache *cache, unsigned int class, size_t size)
     return take_one(cursor_of(cache, class), home_of(cache, class)->span, size);
 }
 
-/* Spans of wide blocks have few, and are everybody's: to find one that was freed takes the lock and a look at
- * many. Where a thread asks for a size often, some of those that it freed wait for it. */
+/* Spans of wide blocks have few, and mostly are everybody's: to find one that was freed takes the lock and a
+ * look at many. Where a thread asks for a size often, some of those that it freed wait for it. */
 bool heap_free_wide(struct cache *cache, struct span *span, uint32_t index, size_t *size)
 {
     unsigned int wide = span->class - CACHED_COUNT;
@@ -314,27 +315,45 @@ void heap_span_drop_held(struct cache *cache)
     }
 }
 
-/* Whoever has stopped the caches may take away what this one holds. So this thread is busy when it looks. */
-static void *__attribute__((noinline)) wide_more(struct cache *cache, size_t size)
+/* Are there blocks in the thread's own spans? */
+static bool again_wide(struct wide_windows *windows, unsigned int wide)
 {
-    unsigned int wide = heap_class_of(size) - CACHED_COUNT;
-    struct cache_more *more = cache->more;
+    struct cursor *cursor = &windows->cursors[wide];
+    struct home *home = &windows->homes[wide];
+
+    return cursor->bits || (home->span && heap_span_again(cursor, home))
+            || search(&windows->list[wide], cursor, home);
+}
+
+static void *take_wide(struct cache *cache, unsigned int class, size_t size)
+{
+    unsigned int wide = class - CACHED_COUNT;
     struct span_record *records;
     struct span *span;
     uint32_t index;
-    void *mem = NULL;
 
-    if (!more || cache->turn != PEEK(cache->heap->turn) || heap_tend_is_due(cache->heap)) return NULL;
-    POKE(cache->busy, 1);
-    __asm__ volatile("" ::: "memory");
-    if (!__atomic_load_n(&cache->stopped, __ATOMIC_ACQUIRE) && more->held_count[wide])
+    if (cache->more->held_count[wide])
     {
-        span = next_held(more, wide, &index);
+        span = next_held(cache->more, wide, &index);
         /* Another thread may just be giving the span its table, for a block of its own. */
         if ((records = __atomic_load_n(&span->records, __ATOMIC_ACQUIRE))) POKE(records[index].who, 0);
         block_set_live(span, index, size);
-        mem = span->base + (size_t)index * span->block_size;
+        return span->base + (size_t)index * span->block_size;
     }
+    if (!cache->wide || !again_wide(cache->wide, wide)) return NULL;
+    return heap_span_take(cache, class, size);
+}
+
+/* Whoever has stopped the caches may take away what this one holds. So this thread is busy when it looks. */
+static void *__attribute__((noinline)) wide_more(struct cache *cache, size_t size)
+{
+    void *mem = NULL;
+
+    if (!cache->more || cache->turn != PEEK(cache->heap->turn) || heap_tend_is_due(cache->heap)) return NULL;
+    POKE(cache->busy, 1);
+    __asm__ volatile("" ::: "memory");
+    if (!__atomic_load_n(&cache->stopped, __ATOMIC_ACQUIRE))
+        mem = take_wide(cache, heap_class_of(size), size);
     __atomic_store_n(&cache->busy, 0, __ATOMIC_RELEASE);
     if (mem && !room_take(&cache->room, size)) heap_settle(cache);
     return mem;
@@ -393,7 +412,7 @@ static struct pool *pool_of(struct heap *heap, struct cache *owner)
 struct span *heap_span_new(struct heap *heap, struct cache *owner, unsigned int class, size_t least,
         struct heap_need *need)
 {
-    struct span_list *list = owner ? &owner->own->list[class] : &heap->shared[class];
+    struct span_list *list = owner ? own_list(owner, class) : &heap->shared[class];
     struct pool *pool = pool_of(heap, owner);
     size_t block = heap_class_sizes[class], bytes = (size_t)list->pages * PAGE_BYTES / 2;
     bool small = block <= SLACK_TOP, fitting = list->pages * PAGE_BYTES >= 16 * block;
@@ -403,6 +422,7 @@ struct span *heap_span_new(struct heap *heap, struct cache *owner, unsigned int 
     char *base;
 
     if (!owner) bytes /= 16;
+    else if (!small) bytes /= 4;
     if (bytes > (owner ? SPAN_TOP : SHARED_TOP)) bytes = owner ? SPAN_TOP : SHARED_TOP;
     if (bytes < least) bytes = least;
 again:
@@ -438,7 +458,7 @@ again:
     span->claimed = 0;
     span->page_count = pages;
     span->owner = owner;
-    biased = owner && list->shared < SHARE_ALL && owner->shares < SHARE_EVERY;
+    biased = owner && small && list->shared < SHARE_ALL && owner->shares < SHARE_EVERY;
     POKE(span->bias, biased ? (void *)owner : BIAS_SHARED);
     __atomic_store_n(&span->bytes, blocks * (uint32_t)block, __ATOMIC_RELEASE);
     link_span(list, span);
@@ -539,11 +559,14 @@ static size_t retire_list(struct heap *heap, struct span_list *list, const struc
 /* Of the cache's own spans, by its own thread, or with that stopped. */
 size_t heap_spans_retire_own(struct heap *heap, struct cache *cache)
 {
+    struct span_list *list;
     unsigned int class;
     size_t pages = 0;
 
-    for (class = 0; class < CACHED_COUNT && cache->own; class++)
-        pages += retire_list(heap, &cache->own->list[class], home_of(cache, class)->span);
+    for (class = 0; class < CLASS_COUNT; class++)
+    {
+        if ((list = own_list(cache, class))) pages += retire_list(heap, list, home_of(cache, class)->span);
+    }
     return pages;
 }
 
@@ -553,6 +576,7 @@ size_t heap_spans_retire_own(struct heap *heap, struct cache *cache)
 bool heap_spans_retire_some(struct heap *heap, struct cache *cache)
 {
     size_t pages = 0, found = 0;
+    struct span_list *list;
     unsigned int class;
 
     if (heap->chunk_bytes < heap->look_again) return false;
@@ -561,7 +585,7 @@ bool heap_spans_retire_some(struct heap *heap, struct cache *cache)
     for (class = 0; class < CLASS_COUNT; class++)
     {
         pages += heap->shared[class].pages;
-        if (cache && cache->own && class < CACHED_COUNT) pages += cache->own->list[class].pages;
+        if (cache && (list = own_list(cache, class))) pages += list->pages;
         found += retire_list(heap, &heap->shared[class], NULL);
     }
     if (cache) found += heap_spans_retire_own(heap, cache);
@@ -644,6 +668,7 @@ static void *take_first(struct span_list *list, const struct home *held, size_t 
  * can say how much it is too large. */
 void *heap_span_take_any(struct heap *heap, size_t size)
 {
+    struct span_list *list;
     struct cache *cache;
     unsigned int class;
     void *mem;
@@ -655,10 +680,10 @@ void *heap_span_take_any(struct heap *heap, size_t size)
 
         if (block <= SLACK_TOP && block - size >= STATE_FREE) continue;
         if ((mem = take_first(&heap->shared[class], NULL, size))) return mem;
-        for (cache = heap->caches; cache && class < CACHED_COUNT; cache = cache->next)
+        for (cache = heap->caches; cache; cache = cache->next)
         {
-            if (!cache->own || !cache->quiet) continue;
-            if ((mem = take_first(&cache->own->list[class], home_of(cache, class), size))) return mem;
+            if (!cache->quiet || !(list = own_list(cache, class))) continue;
+            if ((mem = take_first(list, home_of(cache, class), size))) return mem;
         }
     }
     return NULL;

@@ -239,7 +239,8 @@ check 'notifications save a program whose garbage holds memory of the runtime' t
 check 'by Low, and before anything was refused' says_both 'refused .* process 0$' 'notifications  *low [1-9]'
 clrhost --limit 48M --summary --host $low,notify=off "$work/limits.exe" native 34000 800
 check 'which ends without them' test "$status" != 0
-check 'where the runtime is out of memory' says '[Cc]ould not allocate\|Failed to allocate\|OutOfMemoryException'
+check 'where the runtime is out of memory' \
+    says '[Cc]ould not allocate\|Failed to allocate\|OutOfMemoryException'
 check 'at the limit' peak_from 47
 check 'and within it' peak_within 48
 check 'and nothing was told' says 'notifications  *low 0, neutral 0, high 0'
