@@ -30,18 +30,17 @@ void WINAPI SetDetachWork(IHostMalloc *malloc, IHostMemoryManager *memory, void 
 
 BOOL WINAPI DllMain(HINSTANCE instance, DWORD reason, void *reserved)
 {
-    LONG done = 8;
     void *mem;
 
     (void)instance;
     if (reason != DLL_PROCESS_DETACH || !reserved || !result) return TRUE;
-    if (IHostMalloc_Free(heap, block) == S_OK) done |= 1;
+    if (IHostMalloc_Free(heap, block) == S_OK) *result |= 1;
     if (IHostMalloc_Alloc(heap, 100, eTaskCritical, &mem) == S_OK && mem)
     {
         *(volatile char *)mem = 1;
-        if (IHostMalloc_Free(heap, mem) == S_OK) done |= 2;
+        if (IHostMalloc_Free(heap, mem) == S_OK) *result |= 2;
     }
-    if (IHostMemoryManager_VirtualFree(manager, region, 0, MEM_RELEASE) == S_OK) done |= 4;
-    *result = done;
+    if (IHostMemoryManager_VirtualFree(manager, region, 0, MEM_RELEASE) == S_OK) *result |= 4;
+    *result |= 8;
     return TRUE;
 }

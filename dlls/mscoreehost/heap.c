@@ -339,10 +339,24 @@ static void *try_common(struct heap *heap, struct cache *cache, size_t size, boo
     return mem;
 }
 
-/* Nobody will give it back, and no limit matters any more. */
+#define LAST_BYTES 65536
+
+/* Only one thread runs, nobody will give it back, and no limit matters any more. The system's own records of
+ * address space may be half changed like ours: Wine 8.0 takes no lock there any more, finds a range that a
+ * dead thread had in hand to be free and in use, and ends the program. So it is asked only for what these
+ * bytes cannot be: much, or executable. */
 static void *end_of_process(struct heap *heap, size_t size)
 {
-    return VirtualAlloc(NULL, size ? size : 1, MEM_RESERVE | MEM_COMMIT,
+    static char last[LAST_BYTES] __attribute__((aligned(16)));
+    static size_t used;
+    size_t bytes = ROUND_UP(size ? size : 1, 16);
+
+    if (bytes <= LAST_BYTES - used && !(heap->flags & HEAP_EXECUTABLE))
+    {
+        used += bytes;
+        return last + used - bytes;
+    }
+    return VirtualAlloc(NULL, bytes, MEM_RESERVE | MEM_COMMIT,
             heap->flags & HEAP_EXECUTABLE ? PAGE_EXECUTE_READWRITE : PAGE_READWRITE);
 }
 
