@@ -111,6 +111,7 @@ static void test_step_01_memory_manager(void **state)
 }
 
 static IHostMalloc *volatile published;
+static volatile LONG watching;
 
 /* Another thread of the runtime, which uses its global malloc the moment there is one. */
 static DWORD WINAPI use_at_once(void *arg)
@@ -120,6 +121,7 @@ static DWORD WINAPI use_at_once(void *arg)
     void *mem = NULL;
     HRESULT hr;
 
+    watching = 1;
     while ((malloc = published) == POISON) YieldProcessor();
     hr = malloc ? IHostMalloc_Alloc(malloc, 24, eProcessCritical, &mem) : E_FAIL;
     expect(verdict, hr == S_OK && mem);
@@ -136,6 +138,7 @@ static void test_step_02_create_malloc(void **state)
     test_begin();
     published = POISON;
     thread = start_thread(use_at_once, &verdict);
+    while (!watching) YieldProcessor();
     assert_hr(IHostMemoryManager_CreateMalloc(host.memory, MALLOC_THREADSAFE, (IHostMalloc **)&published),
             S_OK);
     join_thread(thread);

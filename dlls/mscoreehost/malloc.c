@@ -339,14 +339,11 @@ static void host_malloc_spare(struct heap_owner *owner)
     ledger_note_spare(CONTAINING_RECORD(owner, struct host_malloc, owner)->ledger);
 }
 
-/* The out argument is the address of the runtime's own global pointer: what is stored there is live at once,
- * so it is written last. */
-HRESULT host_malloc_create(struct ledger *ledger, unsigned int flags, IHostMalloc **out)
+static struct host_malloc *create(struct ledger *ledger, unsigned int flags)
 {
-    struct host_malloc *malloc;
+    struct host_malloc *malloc = system_alloc(GetProcessHeap(), HEAP_ZERO_MEMORY, sizeof(*malloc));
 
-    *out = NULL;
-    if (!(malloc = system_alloc(GetProcessHeap(), HEAP_ZERO_MEMORY, sizeof(*malloc)))) return E_OUTOFMEMORY;
+    if (!malloc) return NULL;
     malloc->IMscoreeHostMalloc_iface.lpVtbl = &mscoree_host_malloc_vtbl;
     malloc->refcount = 1;
     malloc->ledger = ledger;
@@ -356,7 +353,7 @@ HRESULT host_malloc_create(struct ledger *ledger, unsigned int flags, IHostMallo
     if (!(malloc->heap = heap_create(flags, &malloc->owner)))
     {
         system_free(GetProcessHeap(), malloc);
-        return E_OUTOFMEMORY;
+        return NULL;
     }
     switch (heap_attach(malloc->heap, &malloc->front))
     {
@@ -368,6 +365,15 @@ HRESULT host_malloc_create(struct ledger *ledger, unsigned int flags, IHostMallo
     ledger_addref(ledger);
     malloc->holder.heap = malloc->heap;
     ledger_add_holder(ledger, &malloc->holder);
-    *out = &malloc->IHostMalloc_iface;
-    return S_OK;
+    return malloc;
+}
+
+/* The out argument is the address of the runtime's own global pointer: what is stored there is live at once,
+ * so it is written last, and once. */
+HRESULT host_malloc_create(struct ledger *ledger, unsigned int flags, IHostMalloc **out)
+{
+    struct host_malloc *malloc = create(ledger, flags);
+
+    __atomic_store_n(out, malloc ? &malloc->IHostMalloc_iface : NULL, __ATOMIC_RELEASE);
+    return malloc ? S_OK : E_OUTOFMEMORY;
 }
