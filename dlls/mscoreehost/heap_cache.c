@@ -304,10 +304,6 @@ struct cache *heap_cache_get(struct heap *heap, unsigned int level, bool may_gro
 static bool fill_own(struct heap *heap, struct cache *cache, unsigned int class, size_t least,
         struct heap_need *need)
 {
-    struct home *home = home_of(cache, class);
-    struct span_list *list;
-    struct span *span;
-
     if (!cache->own)
     {
         struct own_spans *own = heap_meta_take(heap, sizeof(*own), need);
@@ -316,11 +312,8 @@ static bool fill_own(struct heap *heap, struct cache *cache, unsigned int class,
         memset(own, 0, sizeof(*own));
         cache->own = own;
     }
-    if (!(span = heap_span_new(heap, cache, class, least, need))) return false;
-    list = own_list(cache, class);
-    list->at = span;
-    list->at_window = 0;
-    return heap_span_search(list, cursor_of(cache, class), home);
+    return heap_span_new(heap, cache, class, least, need)
+            && heap_span_search(list_of(cache, class), cursor_of(cache, class), home_of(cache, class));
 }
 
 /* Under the lock, once in each turn of the heap. What the thread takes next comes from the oldest chunks, and
@@ -339,15 +332,11 @@ bool heap_cache_refill_shared(struct heap *heap, struct cache *cache, unsigned i
     struct span_list *list = &heap->shared[class];
     struct cursor *cursor = cursor_of(cache, class);
     struct home *home = home_of(cache, class);
-    struct span *span;
 
     if (home->span && heap_span_again(cursor, home)) return true;
     drop_window(cache, class);
-    if (heap_span_search(list, cursor, home)) return true;
-    if (!(span = heap_span_new(heap, NULL, class, 0, need))) return false;
-    list->at = span;
-    list->at_window = 0;
-    return heap_span_search(list, cursor, home);
+    return heap_span_search(list, cursor, home)
+            || (heap_span_new(heap, NULL, class, 0, need) && heap_span_search(list, cursor, home));
 }
 
 /* Under the lock: blocks of a class above SLACK_TOP, of the thread's own spans. */

@@ -244,7 +244,7 @@ static char *merge(struct heap *heap, struct cache *cache, unsigned int pages, s
     for (span = offered; span; span = offered)
     {
         offered = span->next_offered;
-        bins = span->owner ? cache->large : &heap->large;
+        bins = span->owner ? span->owner->large : &heap->large;
         end = span_page(span) + span->page_count;
         from = end - span->offered;
         if (!base || span->chunk != *chunk || from >= *page + pages || *page >= end)

@@ -24,10 +24,11 @@ static void **free_list(struct heap *heap, struct pool *pool, size_t bytes)
 
 static void *take(struct heap *heap, struct pool *pool, size_t bytes)
 {
+    size_t left = (size_t)(pool->end - pool->next);
     void **list = free_list(heap, pool, bytes), *piece = NULL;
 
     if (list && (piece = *list)) *list = *(void **)piece;
-    else if ((size_t)(pool->end - pool->next) >= bytes)
+    else if (left >= bytes)
     {
         piece = pool->next;
         pool->next += bytes;

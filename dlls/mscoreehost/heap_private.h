@@ -149,11 +149,18 @@ struct own_spans
     struct pool pool;
 };
 
-/* NULL: none. */
+/* Of a cache that has spans of its own of such classes. */
+static inline struct span_list *list_of(struct cache *cache, unsigned int class)
+{
+    if (class >= CACHED_COUNT) return &cache->wide->list[class - CACHED_COUNT];
+    return &cache->own->list[class];
+}
+
+/* NULL: it has none. */
 static inline struct span_list *own_list(struct cache *cache, unsigned int class)
 {
-    if (class >= CACHED_COUNT) return cache->wide ? &cache->wide->list[class - CACHED_COUNT] : NULL;
-    return cache->own ? &cache->own->list[class] : NULL;
+    if (class >= CACHED_COUNT ? !cache->wide : !cache->own) return NULL;
+    return list_of(cache, class);
 }
 
 /* Page number to span, for 4 MiB of addresses. */
@@ -302,7 +309,7 @@ struct chunk *heap_chunk_collect(struct heap *heap, unsigned int age);
 size_t heap_chunk_release(struct heap *heap, struct chunk *chunks);
 
 /* heap_span.c */
-struct span *heap_span_new(struct heap *heap, struct cache *owner, unsigned int class, size_t least,
+bool heap_span_new(struct heap *heap, struct cache *owner, unsigned int class, size_t least,
         struct heap_need *need);
 bool heap_span_search(struct span_list *list, struct cursor *cursor, struct home *home);
 bool heap_span_again(struct cursor *cursor, struct home *home);

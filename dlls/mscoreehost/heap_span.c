@@ -47,11 +47,13 @@ static inline __attribute__((always_inline)) mask_t free_mask(const uint8_t *sta
     return mask;
 }
 
+/* The next search begins with it. */
 static void link_span(struct span_list *list, struct span *span)
 {
     span->prev = NULL;
     if ((span->next = list->first)) list->first->prev = span;
-    list->first = span;
+    list->first = list->at = span;
+    list->at_window = 0;
     POKE(list->pages, list->pages + span->page_count);
 }
 
@@ -409,10 +411,10 @@ static struct pool *pool_of(struct heap *heap, struct cache *owner)
  * and longer spans would be quicker, since their descriptors share the processor's first cache with all
  * else, and waste more. Spans that threads share are smaller, since one live block keeps all of a span, and
  * so are their windows, so that a thread which is idle holds few blocks. */
-struct span *heap_span_new(struct heap *heap, struct cache *owner, unsigned int class, size_t least,
+bool heap_span_new(struct heap *heap, struct cache *owner, unsigned int class, size_t least,
         struct heap_need *need)
 {
-    struct span_list *list = owner ? own_list(owner, class) : &heap->shared[class];
+    struct span_list *list = owner ? list_of(owner, class) : &heap->shared[class];
     struct pool *pool = pool_of(heap, owner);
     size_t block = heap_class_sizes[class], bytes = (size_t)list->pages * PAGE_BYTES / 2;
     bool small = block <= SLACK_TOP, fitting = list->pages * PAGE_BYTES >= 16 * block;
@@ -432,7 +434,7 @@ again:
     blocks = (unsigned int)((pages << PAGE_SHIFT) / block);
     if ((span = pool->spare)) pool->spare = span->next;
     else if ((span = heap_meta_take_from(heap, pool, sizeof(*span), need))) memset(span, 0, sizeof(*span));
-    else return NULL;
+    else return false;
     if (!take_tables(heap, pool, span, blocks, small, need)) goto no_tables;
     if (!(base = heap_run_take(heap, pages, &span->chunk, &page)))
     {
@@ -464,12 +466,12 @@ again:
     link_span(list, span);
     heap_map_set(heap, span->base, pages, span);
     need->pages = 0;
-    return span;
+    return true;
 
 no_tables:
     span->next = pool->spare;
     pool->spare = span;
-    if (need->meta || least || pages == ROUND_UP(block, PAGE_BYTES) >> PAGE_SHIFT) return NULL;
+    if (need->meta || least || pages == ROUND_UP(block, PAGE_BYTES) >> PAGE_SHIFT) return false;
     bytes = 0;
     fitting = false;    /* perhaps there is room for the smallest */
     goto again;
