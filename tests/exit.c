@@ -201,7 +201,6 @@ static int child(unsigned int row, unsigned int run)
 
 static void run_children(unsigned int row)
 {
-    STARTUPINFOW startup = {.cb = sizeof(startup)};
     PROCESS_INFORMATION process;
     WCHAR path[MAX_PATH], command[] = L"exit 0 00";
     struct result *shared;
@@ -220,8 +219,7 @@ static void run_children(unsigned int row)
         memset(shared, 0, sizeof(*shared));
         command[7] = '0' + run / 10;
         command[8] = '0' + run % 10;
-        if (!CreateProcessW(path, command, NULL, NULL, FALSE, 0, NULL, NULL, &startup, &process))
-            fail_msg("no child process, error %u", (unsigned int)GetLastError());
+        start_process(path, command, &process);
         if (WaitForSingleObject(process.hProcess, 60000))
         {
             TerminateProcess(process.hProcess, 1);

@@ -1196,7 +1196,6 @@ static int child(void)
 
 static void test_step_43_exit_in_mid_call(void **state)
 {
-    STARTUPINFOW startup = {.cb = sizeof(startup)};
     PROCESS_INFORMATION process;
     WCHAR path[MAX_PATH], command[] = L"fakeclr child";
     volatile LONG *result;
@@ -1214,8 +1213,7 @@ static void test_step_43_exit_in_mid_call(void **state)
     for (i = 0; i < EXITS; i++)
     {
         *result = 0;
-        if (!CreateProcessW(path, command, NULL, NULL, FALSE, 0, NULL, NULL, &startup, &process))
-            fail_msg("no child process, error %u", (unsigned int)GetLastError());
+        start_process(path, command, &process);
         if (WaitForSingleObject(process.hProcess, 30000))
         {
             TerminateProcess(process.hProcess, 1);

@@ -19,7 +19,6 @@ static void dll_path(WCHAR *path)
 /* The exit code of regsvr32 with these arguments and the DLL's path. */
 static DWORD regsvr32(const WCHAR *arguments)
 {
-    STARTUPINFOW startup = {.cb = sizeof(startup)};
     WCHAR command[MAX_PATH + 64], path[MAX_PATH];
     PROCESS_INFORMATION process;
     DWORD code;
@@ -30,8 +29,7 @@ static DWORD regsvr32(const WCHAR *arguments)
     lstrcatW(command, L" \"");
     lstrcatW(command, path);
     lstrcatW(command, L"\"");
-    if (!CreateProcessW(NULL, command, NULL, NULL, FALSE, 0, NULL, NULL, &startup, &process))
-        fail_msg("regsvr32 does not start, error %u", (unsigned int)GetLastError());
+    start_process(NULL, command, &process);
     assert_int_equal(WaitForSingleObject(process.hProcess, 60000), 0);
     GetExitCodeProcess(process.hProcess, &code);
     CloseHandle(process.hProcess);

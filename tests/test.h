@@ -236,6 +236,22 @@ static inline void get_program_path(WCHAR *path, DWORD size)
 #endif
 }
 
+/* On a busy machine Wine 8.0 now and then loses a process before the first instruction of its program: that
+ * says nothing of the program. */
+static inline void start_process(const WCHAR *path, WCHAR *command, PROCESS_INFORMATION *process)
+{
+    STARTUPINFOW startup = {.cb = sizeof(startup)};
+    unsigned int tries = 3;
+    DWORD error;
+
+    while (!CreateProcessW(path, command, NULL, NULL, FALSE, 0, NULL, NULL, &startup, process))
+    {
+        if ((error = GetLastError()) != ERROR_INTERNAL_ERROR || !--tries)
+            fail_msg("\"%ls\" does not start, error %u", command, (unsigned int)error);
+        print_message("# Wine lost a process that was to start\n");
+    }
+}
+
 /* ---- the DLL ---- */
 
 typedef HRESULT (WINAPI *create_host_control_fn)(const HOST_CONTROL_OPTIONS *options, REFIID iid, void **out);
