@@ -53,7 +53,7 @@ static void mark_pages(struct chunk *chunk, unsigned int page, unsigned int page
     {
         n = MASK_BITS - page % MASK_BITS;
         if (n > pages) n = pages;
-        chunk->free_pages[page / MASK_BITS] ^= ~(mask_t)0 >> (MASK_BITS - n) << (page % MASK_BITS);
+        chunk->free_pages[page / MASK_BITS] ^= (((mask_t)2 << (n - 1)) - 1) << (page % MASK_BITS);
     }
 }
 

@@ -326,7 +326,7 @@ static inline __attribute__((always_inline)) void write_record(struct span_recor
     record->file = file;
     who = current_thread() + level;
 #ifdef _WIN64
-    __atomic_store_n(&record->line_and_who, who << 32 | (uint32_t)line, __ATOMIC_RELEASE);
+    __atomic_store_n(&record->line_and_who, (uint64_t)who << 32 | (uint32_t)line, __ATOMIC_RELEASE);
 #else
     record->line = line;
     __atomic_store_n(&record->who, who, __ATOMIC_RELEASE);
