@@ -242,12 +242,16 @@ static inline void start_process(const WCHAR *path, WCHAR *command, PROCESS_INFO
 {
     STARTUPINFOW startup = {.cb = sizeof(startup)};
     unsigned int tries = 3;
+    char name[512] = "";
     DWORD error;
 
     while (!CreateProcessW(path, command, NULL, NULL, FALSE, 0, NULL, NULL, &startup, process))
     {
-        if ((error = GetLastError()) != ERROR_INTERNAL_ERROR || !--tries)
-            fail_msg("\"%ls\" does not start, error %u", command, (unsigned int)error);
+        error = GetLastError();
+        /* A Winelib program's printf takes wide strings to be of four bytes a character. */
+        WideCharToMultiByte(CP_UTF8, 0, command, -1, name, sizeof(name), NULL, NULL);
+        if (error != ERROR_INTERNAL_ERROR || !--tries)
+            fail_msg("does not start, error %u: %s", (unsigned int)error, name);
         print_message("# Wine lost a process that was to start\n");
     }
 }
